@@ -21,7 +21,7 @@ setup(
     keywords=cfg['keywords'],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=['coordtok', 'coordtok.*']),
-    package_data={'coordtok': ['weights/*/*', 'clips/*']},
+    package_data={'coordtok': ['pretrained/*/*', 'clips/*']},
     install_requires=cfg['requirements'].split(),
     extras_require={'dev': cfg['dev_requirements'].split()},
     entry_points={'console_scripts': cfg['console_scripts'].split()},

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['TokConfig']
 
-# %% ../nbs/00_config.ipynb #fed48ddd
+# %% ../nbs/00_config.ipynb #61704566
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from math import prod
 
-# %% ../nbs/00_config.ipynb #f4184324
+# %% ../nbs/00_config.ipynb #3779f5fa
 def _fits(
     name:str,              # Name of the large thing, for the message
     whole:tuple[int,...],  # Its size along each axis
@@ -21,35 +21,36 @@ def _fits(
     if any(w%p for w,p in zip(whole, part)):
         raise ValueError(f'{name}={whole} is not a multiple of {part_name}={part}: change one of the two')
 
-# %% ../nbs/00_config.ipynb #3bc82165
-@dataclass(frozen=True)
-class TokConfig:
-    "Geometry and width of one tokenizer (paper, Table 5; the defaults are the paper's L)."
-    clip:tuple[int,int,int]=(128,128,128) # Frames, rows and columns of a clip
-    enc_patch:tuple[int,int,int]=(8,16,16) # Pixels per video token along frames, rows, columns
-    plane:tuple[int,int,int]=(32,16,16) # Plane resolution along time, rows (x), columns (y)
-    features:int=8 # Numbers per plane token
-    subs:tuple[int,int,int]=(2,2,2) # Sub-embeddings that each plane axis is cut into: time, rows, columns
-    patch:tuple[int,int,int]=(1,8,8) # Pixels per decoded patch along frames, rows, columns
-    enc_width:int=1024 # Width of the encoder
-    enc_heads:int=16 # Attention heads of the encoder
-    enc_layers:int=8 # Layers of the video transformer
-    cross_layers:int=24 # Layers of the cross-self encoder
-    dec_width:int=1024 # Width of the decoder
-    dec_heads:int=16 # Attention heads of the decoder
-    dec_layers:int=24 # Layers of the decoder
-    query:str='learned' # Query tokens: 'learned' (the paper) or 'pooled' from the video tokens
-    pos:str='table' # Decoder positions: 'table', one vector per patch (the paper), or 'axes', a sum of three
-    context:int=0 # Patches that attend to one another in a default decode; 0 means all of them (the paper)
-    pad:str='exclude' # Padded tokens: 'exclude' from attention, or 'bias', the released code's +1 on their logits
-    lookup:str='index' # Position lookup: 'index', or 'float', the released code's round trip through float32
+# %% ../nbs/00_config.ipynb #9c3f8e0a
+def _check_sizes(
+    cfg:'TokConfig',  # What to check
+):
+    "Raise a `ValueError` unless clip, patches and planes are three positive integers each and divide one another."
+    for name in ('clip', 'enc_patch', 'plane', 'subs', 'patch'):
+        v = getattr(cfg, name)
+        if not isinstance(v, tuple) or len(v)!=3 or any(not isinstance(o, int) or o<1 for o in v):
+            raise ValueError(f'{name}={v} must be three positive integers: time, rows, columns')
+    _fits('clip', cfg.clip, 'enc_patch', cfg.enc_patch)
+    _fits('clip', cfg.clip, 'patch', cfg.patch)
+    _fits('plane', cfg.plane, 'subs', cfg.subs)
 
-    def __post_init__(self):
-        "Turn lists (from JSON) into tuples, then check every size."
-        for f in fields(self):
-            if isinstance(getattr(self, f.name), list): object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
-        _check(self)
+# %% ../nbs/00_config.ipynb #8274669f
+def _check_layers(
+    cfg:'TokConfig',  # What to check
+):
+    "Raise a `ValueError` unless heads share the widths, counts make sense and every switch is known."
+    for side in ('enc', 'dec'):
+        d,h = getattr(cfg, f'{side}_width'),getattr(cfg, f'{side}_heads')
+        if d<1 or h<1 or d%h: raise ValueError(f'{side}_width={d} is not a multiple of {side}_heads={h}: change one of the two')
+    allowed = dict(query=('learned','pooled'), pos=('table','axes'), pad=('exclude','bias'), lookup=('index','float'))
+    for name,ok in allowed.items():
+        if getattr(cfg, name) not in ok: raise ValueError(f'{name}={getattr(cfg, name)!r} must be one of {ok}')
+    for name,least in dict(features=1, context=0, enc_layers=0, cross_layers=0, dec_layers=0).items():
+        if getattr(cfg, name)<least: raise ValueError(f'{name}={getattr(cfg, name)} must be at least {least}')
 
+# %% ../nbs/00_config.ipynb #3d6ab183
+class _Geometry:
+    "Numbers that follow from the sizes of a config."
     @property
     def enc_grid(self)->tuple[int,int,int]:
         "Video tokens along time, rows, columns."
@@ -90,6 +91,36 @@ class TokConfig:
     def ratio(self)->float:
         "Pixel values of a clip per latent number."
         return 3*prod(self.clip)/self.n_scalars
+
+# %% ../nbs/00_config.ipynb #51029d6e
+@dataclass(frozen=True)
+class TokConfig(_Geometry):
+    "Geometry and width of one tokenizer (paper, Table 5; the defaults are the paper's L)."
+    clip:tuple[int,int,int]=(128,128,128) # Frames, rows and columns of a clip
+    enc_patch:tuple[int,int,int]=(8,16,16) # Pixels per video token along frames, rows, columns
+    plane:tuple[int,int,int]=(32,16,16) # Plane resolution along time, rows (x), columns (y)
+    features:int=8 # Numbers per plane token
+    subs:tuple[int,int,int]=(2,2,2) # Sub-embeddings that each plane axis is cut into: time, rows, columns
+    patch:tuple[int,int,int]=(1,8,8) # Pixels per decoded patch along frames, rows, columns
+    enc_width:int=1024 # Width of the encoder
+    enc_heads:int=16 # Attention heads of the encoder
+    enc_layers:int=8 # Layers of the video transformer
+    cross_layers:int=24 # Layers of the cross-self encoder
+    dec_width:int=1024 # Width of the decoder
+    dec_heads:int=16 # Attention heads of the decoder
+    dec_layers:int=24 # Layers of the decoder
+    query:str='learned' # Query tokens: 'learned' (the paper) or 'pooled' from the video tokens
+    pos:str='table' # Decoder positions: 'table', one vector per patch (the paper), or 'axes', a sum of three
+    context:int=0 # Patches that attend to one another in a default decode; 0 means all of them (the paper)
+    pad:str='exclude' # Padded tokens: 'exclude' from attention, or 'bias', the released code's +1 on their logits
+    lookup:str='index' # Position lookup: 'index', or 'float', the released code's round trip through float32
+
+    def __post_init__(self):
+        "Turn lists (from JSON) into tuples, then check every size."
+        for f in fields(self):
+            if isinstance(getattr(self, f.name), list): object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
+        _check_sizes(self)
+        _check_layers(self)
     def __str__(self)->str:
         t,h,w = self.clip
         return (f'TokConfig({t}x{h}x{w} -> {self.n_tokens} tokens x {self.features}, {self.n_patches} patches of '
@@ -115,26 +146,6 @@ class TokConfig:
     @classmethod
     def tiny(cls, **kw)->'TokConfig':
         "Make the size that trains on two CPU cores: the paper's 1280 tokens, pooled queries, a fine grid of sub-embeddings."
-        d = dict(subs=(16,8,8), enc_width=192, enc_heads=3, enc_layers=2, cross_layers=2, dec_width=192, dec_heads=3,
-                 dec_layers=6, query='pooled', pos='axes', context=1024)
+        d = dict(subs=(16,8,8), enc_width=192, enc_heads=3, enc_layers=0, cross_layers=3, dec_width=192, dec_heads=3,
+                 dec_layers=5, query='pooled', pos='axes', context=1024)
         return cls(**{**d, **kw})
-
-# %% ../nbs/00_config.ipynb #c2a1d520
-def _check(
-    cfg:TokConfig,  # What to check
-):
-    "Raise a `ValueError` that names the two numbers that do not fit."
-    for name in ('clip', 'enc_patch', 'plane', 'subs', 'patch'):
-        v = getattr(cfg, name)
-        if len(v)!=3 or any(not isinstance(o, int) or o<1 for o in v):
-            raise ValueError(f'{name}={v} must be three positive integers: time, rows, columns')
-    _fits('clip', cfg.clip, 'enc_patch', cfg.enc_patch)
-    _fits('clip', cfg.clip, 'patch', cfg.patch)
-    _fits('plane', cfg.plane, 'subs', cfg.subs)
-    for side in ('enc', 'dec'):
-        d,h = getattr(cfg, f'{side}_width'),getattr(cfg, f'{side}_heads')
-        if d<1 or h<1 or d%h: raise ValueError(f'{side}_width={d} is not a multiple of {side}_heads={h}: change one of the two')
-    allowed = dict(query=('learned','pooled'), pos=('table','axes'), pad=('exclude','bias'), lookup=('index','float'))
-    for name,ok in allowed.items():
-        if getattr(cfg, name) not in ok: raise ValueError(f'{name}={getattr(cfg, name)!r} must be one of {ok}')
-    if cfg.features<1 or cfg.context<0: raise ValueError(f'features={cfg.features} must be at least 1 and context={cfg.context} at least 0')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOTIONS', 'synthetic_batch', 'synthetic_clip', 'SyntheticClips', 'bundled_clips', 'bundled_clip']
 
-# %% ../nbs/03_synthetic.ipynb #97c01324
+# %% ../nbs/03_synthetic.ipynb #a872f773
 from math import pi
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +16,11 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.data import Dataset
 
-# %% ../nbs/03_synthetic.ipynb #b0be5173
+# %% ../nbs/03_synthetic.ipynb #db030a9a
 MOTIONS = ('left', 'right', 'up', 'down', 'zoom_in', 'zoom_out', 'rotate_cw', 'rotate_ccw',
            'bounce', 'orbit', 'pendulum', 'shake')
 
-# %% ../nbs/03_synthetic.ipynb #3442b180
+# %% ../nbs/03_synthetic.ipynb #05a6f346
 class _Scene(NamedTuple):
     "Everything that a seed decides; the rest is a function of time and size."
     motion:int      # Index into MOTIONS
@@ -40,7 +40,7 @@ def _scene(seed:int) -> _Scene:
     noise = [torch.view_as_complex(torch.randn(*s, 2, generator=gen)) for s in ((3, 97, 49), (3, 3, 49, 25))]
     return _Scene(motion, n_shapes, *u, *noise)
 
-# %% ../nbs/03_synthetic.ipynb #78b0ec9d
+# %% ../nbs/03_synthetic.ipynb #b5b6314d
 def _fields(coef:Tensor, n:int, slope:float, detail:float) -> Tensor:
     "Turn Fourier coefficients into periodic n x n fields whose amplitude falls with a power of frequency."
     band = coef.shape[-1] - 1
@@ -53,7 +53,7 @@ def _fields(coef:Tensor, n:int, slope:float, detail:float) -> Tensor:
     full[..., -band:, :band + 1] = (coef * gain)[..., :band, :]
     return torch.fft.irfft2(full, s=(n, n)) * (0.55 * n * n)
 
-# %% ../nbs/03_synthetic.ipynb #2fbd5bc6
+# %% ../nbs/03_synthetic.ipynb #b2f0506d
 def _colours(u:Tensor, against:Tensor|None=None) -> tuple[Tensor, Tensor]:
     "Pick a dark and a light colour, 3 1 1 each; for a shape, away from the mean colour behind it."
     hue = 2 * pi * (u[0] + (0.22 + 0.2 * u[1]) * torch.arange(3))
@@ -64,7 +64,7 @@ def _colours(u:Tensor, against:Tensor|None=None) -> tuple[Tensor, Tensor]:
         if ((against - against.mean()) * torch.cos(hue)).sum() > 0: hue = hue + pi
     return tuple((v + tint * torch.cos(hue + turn))[:, None, None] for v,turn in ((dark, 0.), (light, 1.5 * u[5])))
 
-# %% ../nbs/03_synthetic.ipynb #c5ce19c4
+# %% ../nbs/03_synthetic.ipynb #65ae9abc
 def _pattern(field:Tensor, u:Tensor) -> Tensor:
     "Stripes, checks or patches, bent by the noise, n n."
     n = field.shape[-1]
@@ -84,7 +84,7 @@ def _canvas(coef:Tensor, u:Tensor, n:int, detail:float, against:Tensor|None=None
     dark,light = _colours(u, against)
     return dark + (light - dark) * mask + 0.09 * field[1] + 0.04 * field.roll(1, 0)
 
-# %% ../nbs/03_synthetic.ipynb #2ed0643f
+# %% ../nbs/03_synthetic.ipynb #5ebb703e
 def _warp(canvas:Tensor, rows:Tensor, cols:Tensor) -> Tensor:
     "Read a periodic canvas (3 n n) at positions counted in periods, t h w each."
     t = rows.shape[0]
@@ -93,7 +93,7 @@ def _warp(canvas:Tensor, rows:Tensor, cols:Tensor) -> Tensor:
     tiled = F.pad(canvas[None], (0, 1, 0, 1), mode='circular')
     return rearrange(F.grid_sample(tiled, grid, align_corners=True), '1 c (t h) w -> c t h w', t=t)
 
-# %% ../nbs/03_synthetic.ipynb #48c43617
+# %% ../nbs/03_synthetic.ipynb #0054df10
 def _camera_path(u:Tensor, time:Tensor, camera:tuple[float, float, float]) -> tuple[Tensor, Tensor, Tensor]:
     "Where the camera looks: row, column and zoom for each frame."
     pan,zoom,shake = camera
@@ -104,7 +104,7 @@ def _camera_path(u:Tensor, time:Tensor, camera:tuple[float, float, float]) -> tu
     scale = torch.exp(zoom * 0.35 * u[8]**2 * torch.sin(2 * pi * (time / (90 + 120 * u[9]) + u[10])))
     return u[11] + drift * torch.sin(turn) + shaky[0], u[5] + drift * torch.cos(turn) + shaky[1], scale
 
-# %% ../nbs/03_synthetic.ipynb #c78aaf70
+# %% ../nbs/03_synthetic.ipynb #265356eb
 class _Pose(NamedTuple):
     "Where k shapes are in t frames, t k each: centre, radius, angle, opacity, and the column a rod hangs from."
     row:Tensor; col:Tensor; radius:Tensor; angle:Tensor; alpha:Tensor; hang:Tensor
@@ -113,7 +113,7 @@ def _slide(time:Tensor, start:Tensor, speed:Tensor, width:Tensor) -> Tensor:
     "Move at constant speed, leave on one side and come back on the other."
     return (start + speed * time + width / 2).remainder(width) - width / 2
 
-# %% ../nbs/03_synthetic.ipynb #7a82ef5f
+# %% ../nbs/03_synthetic.ipynb #82fb3464
 def _straight(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_Pose) -> _Pose:
     "Left, right, up, down."
     axis,sign = ('up', 'down', 'left', 'right').index(name) // 2, 1 if name in ('down', 'right') else -1
@@ -135,7 +135,7 @@ def _spin(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_Pose)
     sign = 1 if name == 'rotate_cw' else -1
     return pose._replace(angle=pose.angle + sign * 2 * pi * time / (40 + 40 * u[:, 0]))
 
-# %% ../nbs/03_synthetic.ipynb #dd818cac
+# %% ../nbs/03_synthetic.ipynb #82d6f2b5
 def _bounce(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_Pose) -> _Pose:
     "Fall, hit the floor, rise again."
     phase = (time / (26 + 18 * u[:, 0]) + u[:, 1]).remainder(1)
@@ -152,7 +152,7 @@ def _orbit(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_Pose
     size = 0.24 + 0.12 * u[0, 3]
     return pose._replace(row=size * span[0] * torch.sin(turn), col=size * span[1] * torch.cos(turn))
 
-# %% ../nbs/03_synthetic.ipynb #72bebc0f
+# %% ../nbs/03_synthetic.ipynb #0941303c
 def _pendulum(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_Pose) -> _Pose:
     "Swing on a rod whose pivot is above the picture."
     reach = (0.60 + 0.22 * u[:, 0]) * span[0]
@@ -166,7 +166,7 @@ def _shake(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_Pose
     size = 0.03 + 0.03 * u[:, 1]
     return pose._replace(row=pose.row + size * torch.sin(1.3 * rate + 6 * u[:, 2]), col=pose.col + size * torch.sin(rate + 6 * u[:, 3]))
 
-# %% ../nbs/03_synthetic.ipynb #170813af
+# %% ../nbs/03_synthetic.ipynb #c444551f
 _MOVE = dict(left=_straight, right=_straight, up=_straight, down=_straight, zoom_in=_zoom, zoom_out=_zoom,
              rotate_cw=_spin, rotate_ccw=_spin, bounce=_bounce, orbit=_orbit, pendulum=_pendulum, shake=_shake)
 
@@ -181,7 +181,7 @@ def _poses(scene:_Scene, name:str, time:Tensor, span:tuple[float, float]) -> _Po
     pose = _MOVE[name](name, time[:, None], u, span, rest)
     return _Pose(*(v.expand(len(time), k) for v in pose))
 
-# %% ../nbs/03_synthetic.ipynb #a4a24169
+# %% ../nbs/03_synthetic.ipynb #097f4406
 def _distance(kind:int, row:Tensor, col:Tensor, u:Tensor) -> Tensor:
     "Signed distance to an ellipse, a rounded box, a polygon or a star of radius about 1; negative inside."
     wide = 0.65 + 0.35 * u[13]
@@ -198,7 +198,7 @@ def _distance(kind:int, row:Tensor, col:Tensor, u:Tensor) -> Tensor:
     r = torch.hypot(row, col)
     return (r * torch.cos(fold) - 1) * (along / norm) + r * torch.sin(fold) * (across / norm)
 
-# %% ../nbs/03_synthetic.ipynb #76ece709
+# %% ../nbs/03_synthetic.ipynb #3c6e809b
 def _axes(size:tuple[int, int]) -> tuple[Tensor, Tensor]:
     "Pixel centres in units of the shorter side, zero in the middle: 1 h 1 and 1 1 w."
     h,w = size
@@ -214,7 +214,7 @@ def _rod(frame:Tensor, pose:_Pose, k:int, axes:tuple[Tensor, Tensor], size:tuple
     gap = torch.hypot(row - part * d_row, col - part * d_col)
     return frame.lerp(torch.tensor([0.20, 0.16, 0.14])[:, None, None, None], (0.5 + (0.011 - gap) * min(size)).clamp(0, 1))
 
-# %% ../nbs/03_synthetic.ipynb #6e795eaa
+# %% ../nbs/03_synthetic.ipynb #f8874bc7
 def _shape(frame:Tensor, canvas:Tensor, pose:_Pose, k:int, u:Tensor, axes:tuple[Tensor, Tensor], size:int, light:Tensor) -> Tensor:
     "Lay one textured, shaded shape over the frames (c t h w)."
     row,col,radius,angle,alpha,_ = (v[:, k, None, None] for v in pose)
@@ -227,7 +227,7 @@ def _shape(frame:Tensor, canvas:Tensor, pose:_Pose, k:int, u:Tensor, axes:tuple[
     paint = _warp(canvas, local[0] / 4, local[1] / 4) * shade
     return (frame * shadow).lerp(paint, alpha * (0.5 - gap * radius * size).clamp(0, 1))
 
-# %% ../nbs/03_synthetic.ipynb #ff70c262
+# %% ../nbs/03_synthetic.ipynb #7f4ca18c
 def _render(scene:_Scene, name:str, time:Tensor, size:tuple[int, int], camera:tuple[float, float, float], speed:float, canvases:list) -> Tensor:
     "Render the frames at `time` (t,) as uint8 (t h w 3)."
     axes,unit = _axes(size), min(size)
@@ -243,7 +243,7 @@ def _render(scene:_Scene, name:str, time:Tensor, size:tuple[int, int], camera:tu
         frame = _shape(frame, canvases[1 + k], pose, k, scene.look[1 + k], axes, unit, light)
     return rearrange(frame.clamp(0, 1).mul(255).round().to(torch.uint8), 'c t h w -> t h w c')
 
-# %% ../nbs/03_synthetic.ipynb #6b370659
+# %% ../nbs/03_synthetic.ipynb #edacbed7
 def _label(motion:str|int|None, default:int) -> int:
     "Index of a motion given by name, by index or not at all."
     if motion is None: return default
@@ -262,7 +262,7 @@ def _clip(seed:int, n_frames:int, size:tuple[int, int], motion:str|int|None, cam
     parts = [_render(scene, MOTIONS[label], part, size, camera, speed, canvases) for part in time.split(16)]
     return torch.cat(parts), label
 
-# %% ../nbs/03_synthetic.ipynb #0aa988ae
+# %% ../nbs/03_synthetic.ipynb #805563a6
 def synthetic_batch(
     seeds:'int|list[int]|range|Tensor',            # One clip per seed; an int is a list of one
     n_frames:int=128,                              # Frames; a longer clip begins with the shorter one
@@ -281,7 +281,7 @@ def synthetic_batch(
     drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail) for s,m in zip(seeds, motions)]
     return torch.stack([c for c,_ in drawn]), torch.tensor([l for _,l in drawn])
 
-# %% ../nbs/03_synthetic.ipynb #0485bd73
+# %% ../nbs/03_synthetic.ipynb #33af573d
 def synthetic_clip(
     seed:int,     # Which clip
     **kwargs,     # As in `synthetic_batch`
@@ -289,7 +289,7 @@ def synthetic_clip(
     "Draw one clip."
     return synthetic_batch([seed], **kwargs)[0][0]
 
-# %% ../nbs/03_synthetic.ipynb #d690e5a9
+# %% ../nbs/03_synthetic.ipynb #cfcb15bc
 class SyntheticClips(Dataset):
     "A data set of `n` synthetic clips that needs no files; clip `i` is drawn from seed `seed + i`."
     def __init__(
@@ -305,7 +305,7 @@ class SyntheticClips(Dataset):
         clips,labels = synthetic_batch([self.seed + i], **self.kwargs)
         return clips[0], int(labels[0])
 
-# %% ../nbs/03_synthetic.ipynb #114ef0f6
+# %% ../nbs/03_synthetic.ipynb #b2929f40
 def bundled_clips() -> list[Path]: # Sorted paths of mp4 files, 128 frames of 128 x 128 each
     "List the clips that come with the package."
     return sorted((Path(__file__).parent / 'clips').glob('*.mp4'))

@@ -6,7 +6,7 @@
 __all__ = ['PALETTE', 'style', 'small_figures', 'show_strip', 'show_pair', 'show_slices', 'side_by_side', 'play', 'show_plane',
            'show_planes', 'show_index', 'show_curve', 'save_figure']
 
-# %% ../nbs/04_viz.ipynb #4ac28fe1
+# %% ../nbs/04_viz.ipynb #34658160
 import base64
 import os
 import tempfile
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .video import write_clip
 
-# %% ../nbs/04_viz.ipynb #1642cfe8
+# %% ../nbs/04_viz.ipynb #50167655
 PALETTE = dict(blue='#0072B2', orange='#E69F00', green='#009E73', red='#D55E00', purple='#CC79A7', sky='#56B4E9', ink='#333333')
 
 @contextmanager
@@ -39,7 +39,7 @@ def style() -> Iterator[None]: # For the length of a `with` block
     try: yield
     finally: plt.rcParams.update(saved)
 
-# %% ../nbs/04_viz.ipynb #6e29ad58
+# %% ../nbs/04_viz.ipynb #0a8bd73d
 def small_figures(
     quality:int=70, # JPEG quality of the figures that follow
 ) -> None:
@@ -49,7 +49,7 @@ def small_figures(
     from matplotlib_inline.backend_inline import set_matplotlib_formats
     set_matplotlib_formats('jpeg', pil_kwargs=dict(quality=quality))
 
-# %% ../nbs/04_viz.ipynb #e1ac6fff
+# %% ../nbs/04_viz.ipynb #4bed379d
 def _frames(clip:Tensor|np.ndarray) -> np.ndarray:
     "Check a clip and turn it to numbers in [0, 1], t h w 3."
     clip = torch.as_tensor(clip).detach().cpu()
@@ -71,7 +71,7 @@ def _width(film:np.ndarray, n:int) -> float:
     "Inches for a strip of `n` frames: about one a frame, more for wide ones, at most eight."
     return min(8., max(n, film.shape[1] / film.shape[0]))
 
-# %% ../nbs/04_viz.ipynb #31ba7ef7
+# %% ../nbs/04_viz.ipynb #18fb77e0
 def show_strip(
     clip:Tensor,           # t h w 3, uint8 or float in [-1, 1]
     n:int=8,               # Frames to show, evenly spaced from first to last
@@ -91,7 +91,7 @@ def show_strip(
         if title: ax.set_title(title, loc='left')
     return ax
 
-# %% ../nbs/04_viz.ipynb #ae417b56
+# %% ../nbs/04_viz.ipynb #16e7f2cc
 def show_pair(
     clip:Tensor,                                            # The input, t h w 3
     recon:Tensor,                                           # Its reconstruction, same shape
@@ -113,7 +113,7 @@ def show_pair(
             if i < len(rows) - 1: ax.set_xticks([])
     return fig
 
-# %% ../nbs/04_viz.ipynb #b1d65795
+# %% ../nbs/04_viz.ipynb #7e84d746
 def show_slices(
     clip:Tensor,         # t h w 3
     row:int|None=None,   # Where to cut for the yt picture; the middle without it
@@ -133,7 +133,7 @@ def show_slices(
         for ax,colour in zip(axs[1:], ('orange', 'sky')): ax.spines[:].set(visible=True, color=PALETTE[colour], linewidth=1.5)
     return fig
 
-# %% ../nbs/04_viz.ipynb #1d11fe2d
+# %% ../nbs/04_viz.ipynb #04c80565
 def side_by_side(
     *clips:Tensor,    # Clips of equal length and height
     gap:int=2,        # White pixels between neighbours
@@ -145,7 +145,7 @@ def side_by_side(
     parts = [p for f in frames for p in (white, f)][1:]
     return torch.from_numpy(np.concatenate(parts, 2) * 255).round().to(torch.uint8)
 
-# %% ../nbs/04_viz.ipynb #55625733
+# %% ../nbs/04_viz.ipynb #0cf8e717
 def play(
     clip:Tensor,      # t h w 3
     fps:float=25,     # Frames a second
@@ -159,7 +159,7 @@ def play(
         data = base64.b64encode(path.read_bytes()).decode()
     return HTML(f'<video width="{width}" controls autoplay loop muted src="data:video/mp4;base64,{data}"></video>')
 
-# %% ../nbs/04_viz.ipynb #c8e5282d
+# %% ../nbs/04_viz.ipynb #876f8ee3
 def _as_rgb(plane:Tensor) -> np.ndarray:
     "Project the features of a plane (h w f) on their three strongest components, as colours in [0, 1]."
     flat = rearrange(plane.detach().cpu().double(), 'h w f -> (h w) f')
@@ -180,7 +180,7 @@ def _montage(plane:Tensor) -> np.ndarray:
     tiles = torch.nn.functional.pad(tiles, (0, 1, 0, 1, 0, -len(tiles) % cols), value=float('nan'))
     return rearrange(tiles, '(r c) h w -> (r h) (c w)', c=cols)[:-1, :-1].numpy()
 
-# %% ../nbs/04_viz.ipynb #60514b33
+# %% ../nbs/04_viz.ipynb #296b2fe6
 def show_plane(
     plane:Tensor,            # Features, h w f
     ax:Axes|None=None,       # Where to draw; a new figure without one
@@ -198,7 +198,7 @@ def show_plane(
         if title: ax.set_title(title)
     return ax
 
-# %% ../nbs/04_viz.ipynb #08e557a6
+# %% ../nbs/04_viz.ipynb #785b46c7
 def show_planes(
     planes:Sequence[Tensor],    # xy, yt and xt, each b h w f
     i:int=0,                    # Which clip of the batch
@@ -216,7 +216,7 @@ def show_planes(
         if title: fig.suptitle(title, fontsize=9)
     return fig
 
-# %% ../nbs/04_viz.ipynb #354f1ac5
+# %% ../nbs/04_viz.ipynb #695d70a7
 def show_index(
     index:Tensor,                  # Sampled patches (t, x, y), n 3 long
     grid:tuple[int,int,int],       # Patches along time, rows, columns
@@ -241,7 +241,7 @@ def show_index(
             ax.spines[:].set_visible(True)
     return fig
 
-# %% ../nbs/04_viz.ipynb #9755023b
+# %% ../nbs/04_viz.ipynb #5df05e34
 def _block(ax:Axes, index:Tensor, grid:tuple[int,int,int], title:str|None) -> None:
     "Draw the sampled patches as points in space: time to the right, rows downwards."
     t,x,y = index.T
@@ -252,7 +252,7 @@ def _block(ax:Axes, index:Tensor, grid:tuple[int,int,int], title:str|None) -> No
     ax.view_init(elev=18, azim=-65)
     if title: ax.set_title(title, y=0.95)
 
-# %% ../nbs/04_viz.ipynb #5a54dd63
+# %% ../nbs/04_viz.ipynb #fce4aefd
 def show_curve(
     values:Sequence,           # Numbers, or dicts that hold them
     y:str='loss',              # Key of the quantity, and name of the axis
@@ -274,7 +274,7 @@ def show_curve(
         if label: ax.legend()
     return ax
 
-# %% ../nbs/04_viz.ipynb #2b2f8161
+# %% ../nbs/04_viz.ipynb #d0bb8174
 def _average(values:list[float], smooth:float) -> list[float]:
     "Average exponentially, corrected for the start: the first value stands for itself."
     total = weight = 0.
@@ -284,7 +284,7 @@ def _average(values:list[float], smooth:float) -> list[float]:
         out.append(total / weight)
     return out
 
-# %% ../nbs/04_viz.ipynb #ea5a2fb7
+# %% ../nbs/04_viz.ipynb #d07b4afe
 def save_figure(
     fig:Figure|Axes,               # What to save; an axis stands for its figure
     name:str,                      # File name without the ending
