@@ -38,6 +38,7 @@ def visible(nb):
     for cell in nb.cells:
         if cell.cell_type == 'code':
             if re.search(r'^#\|\s*(hide|default_exp)\b', cell.source, re.M): continue
+            if re.search(r'^#\|\s*code-fold: true', cell.source, re.M): cell.metadata['transient'] = dict(remove_source=True)   # a table: output only
             cell.source = '\n'.join(l for l in cell.source.splitlines() if not re.match(r'#\|', l)).strip('\n')
         if cell.cell_type == 'markdown': cell.source = re.sub(r'(\]\(|src="|href=")([^)"\s]+)', from_root, cell.source)
         if cell.source.strip(): kept.append(cell)

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['TokConfig']
 
-# %% ../nbs/00_config.ipynb #61704566
+# %% ../nbs/00_config.ipynb #e3c3b3bf
 import json
 from dataclasses import asdict, dataclass, fields
 from math import prod
 
-# %% ../nbs/00_config.ipynb #3779f5fa
+# %% ../nbs/00_config.ipynb #1b49c3e5
 def _fits(
     name:str,              # Name of the large thing, for the message
     whole:tuple[int,...],  # Its size along each axis
@@ -21,7 +21,7 @@ def _fits(
     if any(w%p for w,p in zip(whole, part)):
         raise ValueError(f'{name}={whole} is not a multiple of {part_name}={part}: change one of the two')
 
-# %% ../nbs/00_config.ipynb #9c3f8e0a
+# %% ../nbs/00_config.ipynb #ca4420af
 def _check_sizes(
     cfg:'TokConfig',  # What to check
 ):
@@ -34,7 +34,7 @@ def _check_sizes(
     _fits('clip', cfg.clip, 'patch', cfg.patch)
     _fits('plane', cfg.plane, 'subs', cfg.subs)
 
-# %% ../nbs/00_config.ipynb #8274669f
+# %% ../nbs/00_config.ipynb #3b167b92
 def _check_layers(
     cfg:'TokConfig',  # What to check
 ):
@@ -45,10 +45,10 @@ def _check_layers(
     allowed = dict(query=('learned','pooled'), pos=('table','axes'), pad=('exclude','bias'), lookup=('index','float'))
     for name,ok in allowed.items():
         if getattr(cfg, name) not in ok: raise ValueError(f'{name}={getattr(cfg, name)!r} must be one of {ok}')
-    for name,least in dict(features=1, context=0, enc_layers=0, cross_layers=0, dec_layers=0).items():
+    for name,least in dict(features=1, waves=1, context=0, enc_layers=0, cross_layers=0, dec_layers=0).items():
         if getattr(cfg, name)<least: raise ValueError(f'{name}={getattr(cfg, name)} must be at least {least}')
 
-# %% ../nbs/00_config.ipynb #3d6ab183
+# %% ../nbs/00_config.ipynb #f2704fac
 class _Geometry:
     "Numbers that follow from the sizes of a config."
     @property
@@ -92,7 +92,7 @@ class _Geometry:
         "Pixel values of a clip per latent number."
         return 3*prod(self.clip)/self.n_scalars
 
-# %% ../nbs/00_config.ipynb #51029d6e
+# %% ../nbs/00_config.ipynb #271c094a
 @dataclass(frozen=True)
 class TokConfig(_Geometry):
     "Geometry and width of one tokenizer (paper, Table 5; the defaults are the paper's L)."
@@ -110,6 +110,7 @@ class TokConfig(_Geometry):
     dec_heads:int=16 # Attention heads of the decoder
     dec_layers:int=24 # Layers of the decoder
     query:str='learned' # Query tokens: 'learned' (the paper) or 'pooled' from the video tokens
+    waves:int=1 # Cosine waves that weigh the axis a plane lacks, when pooling and reading; 1 is the paper's plain reading
     pos:str='table' # Decoder positions: 'table', one vector per patch (the paper), or 'axes', a sum of three
     context:int=0 # Patches that attend to one another in a default decode; 0 means all of them (the paper)
     pad:str='exclude' # Padded tokens: 'exclude' from attention, or 'bias', the released code's +1 on their logits
@@ -146,6 +147,6 @@ class TokConfig(_Geometry):
     @classmethod
     def tiny(cls, **kw)->'TokConfig':
         "Make the size that trains on two CPU cores: the paper's 1280 tokens, pooled queries, a fine grid of sub-embeddings."
-        d = dict(subs=(16,8,8), enc_width=192, enc_heads=3, enc_layers=0, cross_layers=3, dec_width=192, dec_heads=3,
-                 dec_layers=5, query='pooled', pos='axes', context=1024)
+        d = dict(subs=(16,8,8), enc_width=192, enc_heads=3, enc_layers=0, cross_layers=2, dec_width=192, dec_heads=3,
+                 dec_layers=4, query='pooled', waves=4, pos='axes', context=1024)
         return cls(**{**d, **kw})

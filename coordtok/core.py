@@ -9,10 +9,11 @@ __all__ = ['TokConfig', 'VideoError', 'VideoFolder', 'read_clip', 'resize_clip',
            'show_planes', 'show_slices', 'show_strip', 'side_by_side', 'small_figures', 'gather_patches', 'grid_index',
            'patchify', 'random_index', 'unit_coords', 'unpatchify', 'Triplane', 'read_plane', 'read_triplane',
            'Encoder', 'Decoder', 'WeightsError', 'bundled_names', 'refine_planes', 'CoordTok', 'check_tokenizer',
-           'TokenError', 'load_tokens', 'save_tokens', 'random_frames', 'random_patches', 'strided_frames', 'tubes',
-           'psnr', 'ssim', 'ClipBank', 'TrainConfig', 'evaluate', 'fit', 'quick_psnr', 'record']
+           'TokenError', 'load_tokens', 'save_tokens', 'SAMPLERS', 'motion_weighted', 'random_frames', 'random_patches',
+           'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim', 'ClipBank',
+           'TrainConfig', 'evaluate', 'fit', 'natural_init', 'quick_psnr', 'record']
 
-# %% ../nbs/52_core.ipynb #7c267230
+# %% ../nbs/52_core.ipynb #e59bb84d
 from .config import TokConfig
 from .video import VideoError, VideoFolder, read_clip, resize_clip, to_float, to_uint8, video_info, write_clip
 from .synthetic import MOTIONS, SyntheticClips, bundled_clip, bundled_clips, synthetic_batch, synthetic_clip
@@ -26,11 +27,11 @@ from .weights import WeightsError, bundled_names
 from .refine import refine_planes
 from .tokenizer import CoordTok, check_tokenizer
 from .tokens import TokenError, load_tokens, save_tokens
-from .sampling import random_frames, random_patches, strided_frames, tubes
-from .metrics import psnr, ssim
-from .train import ClipBank, TrainConfig, evaluate, fit, quick_psnr, record
+from .sampling import SAMPLERS, motion_weighted, random_frames, random_patches, strided_frames, tubes
+from .metrics import floors, psnr, psnr_by_frame, seam_ratio, ssim
+from .train import ClipBank, TrainConfig, evaluate, fit, natural_init, quick_psnr, record
 
-# %% ../nbs/52_core.ipynb #9b54f2c8
+# %% ../nbs/52_core.ipynb #29db2cb8
 _all_ = ['TokConfig',
     'VideoError', 'VideoFolder', 'read_clip', 'resize_clip', 'to_float', 'to_uint8', 'video_info', 'write_clip',
     'MOTIONS', 'SyntheticClips', 'bundled_clip', 'bundled_clips', 'synthetic_batch', 'synthetic_clip',
@@ -39,5 +40,5 @@ _all_ = ['TokConfig',
     'gather_patches', 'grid_index', 'patchify', 'random_index', 'unit_coords', 'unpatchify',
     'Triplane', 'read_plane', 'read_triplane', 'Encoder', 'Decoder',
     'WeightsError', 'bundled_names', 'refine_planes', 'CoordTok', 'check_tokenizer', 'TokenError', 'load_tokens', 'save_tokens',
-    'random_frames', 'random_patches', 'strided_frames', 'tubes', 'psnr', 'ssim',
-    'ClipBank', 'TrainConfig', 'evaluate', 'fit', 'quick_psnr', 'record']
+    'SAMPLERS', 'motion_weighted', 'random_frames', 'random_patches', 'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim',
+    'ClipBank', 'TrainConfig', 'evaluate', 'fit', 'natural_init', 'quick_psnr', 'record']

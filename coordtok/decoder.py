@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['PatchPositions', 'Decoder']
 
-# %% ../nbs/13_decoder.ipynb #2b83c713
+# %% ../nbs/13_decoder.ipynb #3c363741
 import torch
 from torch import Tensor, nn
 
 from .blocks import Block
 from .config import TokConfig
 from .coords import unit_coords
-from .triplane import Triplane, read_triplane
+from .triplane import Triplane, modulate, read_triplane
 
-# %% ../nbs/13_decoder.ipynb #ff0a6420
+# %% ../nbs/13_decoder.ipynb #77949993
 class PatchPositions(nn.Module):
     "Give every patch position a learned vector: one table (the paper), or the sum of one per axis."
     def __init__(self,
@@ -37,7 +37,7 @@ class PatchPositions(nn.Module):
         if len(self.tables)==1: return self.tables[0][index.unbind(-1)]
         return sum(t[i] for t,i in zip(self.tables, index.unbind(-1)))
 
-# %% ../nbs/13_decoder.ipynb #a4a89d15
+# %% ../nbs/13_decoder.ipynb #441e687c
 class Decoder(nn.Module):
     "Turn patch indices and planes into pixels (paper, section 3.2)."
     def __init__(self,
@@ -45,7 +45,7 @@ class Decoder(nn.Module):
     ):
         super().__init__()
         d = cfg.dec_width
-        self.cfg,self.embed = cfg,nn.Linear(3*cfg.features, d)
+        self.cfg,self.embed = cfg,nn.Linear(3*cfg.waves*cfg.features, d)
         self.pos = PatchPositions(cfg.grid, d, cfg.pos, cfg.lookup)
         self.blocks = nn.ModuleList(Block(d, cfg.dec_heads) for _ in range(cfg.dec_layers))
         self.norm,self.project = nn.LayerNorm(d),nn.Linear(d, cfg.patch_dim)
@@ -54,6 +54,7 @@ class Decoder(nn.Module):
         index:Tensor,     # Patch indices (t, x, y), b n 3 long
     )->Tensor:            # Patches, b n p
         "Predict the patches at `index`; they attend to one another, so company matters."
-        x = self.embed(read_triplane(planes, unit_coords(index, self.cfg.grid))) + self.pos(index)
+        coords = unit_coords(index, self.cfg.grid)
+        x = self.embed(modulate(read_triplane(planes, coords), coords, self.cfg.waves)) + self.pos(index)
         for block in self.blocks: x = block(x)
         return self.project(self.norm(x))

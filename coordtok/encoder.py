@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['hold_last', 'is_pad', 'VideoTransformer', 'pool_tokens', 'Queries', 'Encoder']
 
-# %% ../nbs/12_encoder.ipynb #faaba9da
+# %% ../nbs/12_encoder.ipynb #38027e4c
 from math import prod
 
 import torch
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from .blocks import Block, CrossBlock
 from .config import TokConfig
 from .coords import patchify
-from .triplane import Triplane
+from .triplane import Triplane, waves
 
-# %% ../nbs/12_encoder.ipynb #21ff298f
+# %% ../nbs/12_encoder.ipynb #dca3595d
 def hold_last(
     clip:Tensor,      # Clips, b t h w c
     n_frames:Tensor,  # Real frames of each, at least 1, b long
@@ -27,7 +27,7 @@ def hold_last(
     t = torch.arange(clip.shape[1], device=clip.device).clamp(max=n_frames[:,None]-1)   # b t
     return clip[torch.arange(len(clip), device=clip.device)[:,None], t]
 
-# %% ../nbs/12_encoder.ipynb #865de7d8
+# %% ../nbs/12_encoder.ipynb #9d69c66d
 def is_pad(
     n_frames:Tensor,                # Real frames of each clip, b long
     enc_patch:tuple[int,int,int],   # Pixels per video token along frames, rows, columns
@@ -40,7 +40,7 @@ def is_pad(
     late = (start+enc_patch[0] > n_frames[:,None]) if strict else (start >= n_frames[:,None])
     return repeat(late, 'b t -> b (t h w)', h=h, w=w)
 
-# %% ../nbs/12_encoder.ipynb #c54d34c7
+# %% ../nbs/12_encoder.ipynb #c72144eb
 class VideoTransformer(nn.Module):
     "Turn a clip into video tokens: patches, positions, a class token that rides along, transformer blocks."
     def __init__(self,
@@ -63,7 +63,7 @@ class VideoTransformer(nn.Module):
         for block in self.blocks: x = block(x, keep)
         return self.norm(x)[:,1:]
 
-# %% ../nbs/12_encoder.ipynb #2e62105f
+# %% ../nbs/12_encoder.ipynb #5b2b71d5
 def _cut(plane:Tensor, grid:tuple[int,int])->Tensor:
     "Cut a plane (b h w f) into a grid of rectangles and flatten each: b n (i j f)."
     return rearrange(plane, 'b (h i) (w j) f -> b (h w) (i j f)', h=grid[0], w=grid[1])
@@ -73,19 +73,34 @@ def _unfold(x:Tensor, grid:tuple[int,int], size:tuple[int,int])->Tensor:
     (h,w),(i,j) = grid,(s//g for s,g in zip(size, grid))
     return rearrange(x, 'b (h w) (i j f) -> b (h i) (w j) f', h=h, w=w, i=i, j=j)
 
-# %% ../nbs/12_encoder.ipynb #14860e86
+# %% ../nbs/12_encoder.ipynb #331e6bc2
 def pool_tokens(
     tokens:Tensor,                     # Video tokens on their grid, b t h w d
     sub_grids:dict[str,tuple[int,int]],# Sub-embeddings down and across each plane
     real:Tensor,                       # True where a token along time holds a real frame, b t bool
-)->Triplane:                           # Pooled tokens on each plane's grid of sub-embeddings
+    k:int=1,                           # Waves to weigh with; 1 is the plain mean
+)->Triplane:                           # Pooled tokens on each plane's grid of sub-embeddings, b h w k*d
     "Average video tokens along the axis that each plane lacks, counting real frames only."
-    w = rearrange(real/real.sum(1, keepdim=True), 'b t -> b t 1 1 1').to(tokens.dtype)
-    means = Triplane((tokens*w).sum(1), tokens.mean(2), tokens.mean(3))
-    def fit(o, size): return rearrange(F.adaptive_avg_pool2d(rearrange(o, 'b h w d -> b d h w'), size), 'b d h w -> b h w d')
+    def weigh(n): return (waves((torch.arange(n, device=tokens.device)+.5)/n, k)*_gain(k, tokens.device)).to(tokens.dtype)
+    t,h,w = tokens.shape[1:4]
+    seen = (real/real.sum(1, keepdim=True)).to(tokens.dtype)
+    means = Triplane(torch.einsum('bthwd,tk,bt->bhwkd', tokens, weigh(t), seen), torch.einsum('bthwd,hk->btwkd', tokens, weigh(h)/h),
+                     torch.einsum('bthwd,wk->bthkd', tokens, weigh(w)/w))
+    def fit(o, size):
+        o = F.adaptive_avg_pool2d(rearrange(o, 'b h w k d -> b (k d) h w'), size)
+        return rearrange(o, 'b d h w -> b h w d')
     return Triplane(*(fit(o, s) for o,s in zip(means, sub_grids.values())))
 
-# %% ../nbs/12_encoder.ipynb #e91c0a6b
+# %% ../nbs/12_encoder.ipynb #49eff179
+def _gain(
+    k:int,                # Waves
+    device:torch.device,  # Where
+)->Tensor:                # What each wave is multiplied with, k
+    "Make faint waves as loud as the mean: amplitudes of natural clips fall about as 1/(1+k)."
+    i = torch.arange(k, device=device)
+    return (1+i)*torch.where(i>0, 2**.5, 1.)
+
+# %% ../nbs/12_encoder.ipynb #f85fe92f
 class Queries(nn.Module):
     "Make the query tokens: learned planes cut into sub-embeddings, plus pooled video tokens if asked."
     def __init__(self,
@@ -96,7 +111,7 @@ class Queries(nn.Module):
         f,d,sizes,subs = cfg.features,cfg.enc_width,cfg.plane_sizes.values(),cfg.sub_grids.values()
         self.planes = nn.ParameterList(torch.randn(1, *s, f)*.02 for s in sizes)
         self.embed = nn.ModuleList(nn.Linear(f*prod(s)//prod(g), d) for s,g in zip(sizes, subs))
-        self.pool = nn.ModuleList(nn.Linear(d, d) for _ in sizes) if cfg.query=='pooled' else None
+        self.pool = nn.ModuleList(nn.Linear(cfg.waves*d, d) for _ in sizes) if cfg.query=='pooled' else None
     def forward(self,
         tokens:Tensor,  # Video tokens, b n d
         real:Tensor,    # True where a token along time holds a real frame, b t bool
@@ -106,11 +121,11 @@ class Queries(nn.Module):
         out = [f(_cut(p, g)).expand(len(tokens), -1, -1) for f,p,g in zip(self.embed, self.planes, grids)]
         if self.pool is not None:
             t,h,w = self.cfg.enc_grid
-            pooled = pool_tokens(rearrange(tokens, 'b (t h w) d -> b t h w d', t=t, h=h, w=w), self.cfg.sub_grids, real)
+            pooled = pool_tokens(rearrange(tokens, 'b (t h w) d -> b t h w d', t=t, h=h, w=w), self.cfg.sub_grids, real, self.cfg.waves)
             out = [o + f(rearrange(p, 'b h w d -> b (h w) d')) for o,f,p in zip(out, self.pool, pooled)]
         return torch.cat(out, 1)
 
-# %% ../nbs/12_encoder.ipynb #271f3ece
+# %% ../nbs/12_encoder.ipynb #9f99baf3
 class Encoder(nn.Module):
     "Write a clip onto three planes (paper, section 3.1)."
     def __init__(self,

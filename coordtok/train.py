@@ -7,7 +7,7 @@ __all__ = ['TrainConfig', 'lr_scale', 'make_optimizers', 'dct_rows', 'patch_basi
            'ClipBank', 'train_loss', 'train_step', 'evaluate', 'quick_psnr', 'save_state', 'load_state', 'averaged',
            'fit', 'hardware', 'record']
 
-# %% ../nbs/23_train.ipynb #f31e8a9e
+# %% ../nbs/23_train.ipynb #dfcebebc
 import json
 import math
 import os
@@ -30,14 +30,14 @@ from .synthetic import synthetic_batch
 from .tokenizer import CoordTok, precision_context
 from .video import VideoError, read_clip, to_float, video_info
 
-# %% ../nbs/23_train.ipynb #dfae7747
+# %% ../nbs/23_train.ipynb #31d0875e
 @dataclass(frozen=True)
 class TrainConfig:
     "How long, how fast and on how much to train."
     steps:int=2000           # Optimizer steps
     batch:int=4              # Clips a step
     n:int=512                # Patches a clip
-    muon_lr:float=.02        # Peak step size of Muon, which moves the matrices inside blocks
+    muon_lr:float=.02        # Peak step size of Muon, which moves the matrices of linear layers
     adam_lr:float=1e-3       # Peak step size of AdamW, which moves everything else
     weight_decay:float=.01   # Decay of the matrices
     warmup:int=50            # Steps over which the step size rises
@@ -50,7 +50,7 @@ class TrainConfig:
     save_every:int=500       # Steps between two checkpoints
     eval_every:int=500       # Steps between two looks at held-out clips
 
-# %% ../nbs/23_train.ipynb #2386c586
+# %% ../nbs/23_train.ipynb #4b037603
 def lr_scale(
     step:int,     # Steps done
     steps:int,    # Steps in all
@@ -60,19 +60,19 @@ def lr_scale(
     if step<warmup: return (step+1)/warmup
     return .5*(1+math.cos(math.pi*(step-warmup)/max(1, steps-warmup)))
 
-# %% ../nbs/23_train.ipynb #a9dd53da
+# %% ../nbs/23_train.ipynb #aa7014be
 def make_optimizers(
     model:nn.Module,   # What to train
     cfg:TrainConfig,   # Step sizes
-)->list[torch.optim.Optimizer]: # Muon for matrices inside blocks, AdamW for the rest
+)->list[torch.optim.Optimizer]: # AdamW for positions, learned planes and biases; Muon for the matrices of linear layers
     "Give every parameter to exactly one optimizer."
-    inner = [p for k,p in model.named_parameters() if p.ndim==2 and '.blocks.' in k]
+    inner = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
     ids = {id(p) for p in inner}
     rest = [p for p in model.parameters() if id(p) not in ids]
     opts = [AdamW(rest, lr=cfg.adam_lr, betas=(.9,.98), weight_decay=0)]
     return opts + ([Muon(inner, lr=cfg.muon_lr, weight_decay=cfg.weight_decay)] if inner else [])
 
-# %% ../nbs/23_train.ipynb #31389ace
+# %% ../nbs/23_train.ipynb #a0c19ea9
 def dct_rows(
     n:int,  # Samples along one axis
 )->Tensor:  # Orthonormal cosine waves, n n, row k with k half-waves
@@ -82,7 +82,7 @@ def dct_rows(
     rows[0] /= 2**.5
     return rows
 
-# %% ../nbs/23_train.ipynb #746c1437
+# %% ../nbs/23_train.ipynb #cb0fbc5b
 def patch_basis(
     patch:tuple[int,int,int],  # Pixels of a patch: frames, rows, columns
     d:int,                     # How many waves at most
@@ -96,21 +96,25 @@ def patch_basis(
     full = torch.einsum('at,bh,cw,ek->abcethwk', *waves, colours).flatten(0, 3).flatten(1)
     return full[order],f.flatten()[order]
 
-# %% ../nbs/23_train.ipynb #059eb333
+# %% ../nbs/23_train.ipynb #679e16b6
 @torch.no_grad()
 def natural_init(
     tok:CoordTok,  # A new model, changed in place
 )->CoordTok:       # The same
-    "Start a model at the statistics of natural clips, whose amplitudes fall with frequency."
+    "Start a model at the statistics of natural clips, and its blocks at doing nothing."
     enc,dec = tok.encoder,tok.decoder
     rows,f = patch_basis(tok.cfg.enc_patch, tok.cfg.enc_width)
     enc.video.embed.weight[:len(rows)] = rows*((1+f)**1.5/(.7*math.prod(tok.cfg.enc_patch)**.5))[:,None]
     rows,f = patch_basis(tok.cfg.patch, tok.cfg.dec_width)
     dec.project.weight.zero_()[:,:len(rows)] = (rows*(.1*math.prod(tok.cfg.patch)**.5*(1+f)**-1.5)[:,None]).T
-    for layer in (enc.video.embed, *(enc.queries.pool or ()), dec.embed): layer.bias.normal_()
+    pool = list(enc.queries.pool or ())
+    for layer in (enc.video.embed, *pool, dec.embed): layer.bias.normal_()
+    for layer in (*pool, *enc.project, dec.embed): nn.init.orthogonal_(layer.weight)
+    for k,p in tok.named_parameters():
+        if '.blocks.' in k and k.endswith(('.out.weight', '.mlp.2.weight')): p.zero_()
     return tok
 
-# %% ../nbs/23_train.ipynb #e01aabac
+# %% ../nbs/23_train.ipynb #9de9d715
 class Ema:
     "A slowly following copy of a model's weights."
     def __init__(self,
@@ -127,7 +131,7 @@ class Ema:
         w = 1-min(self.decay, (1+self.n)/(10+self.n))
         for k,v in model.state_dict().items(): self.state[k].lerp_(v.to(self.state[k].dtype), w)
 
-# %% ../nbs/23_train.ipynb #76b08748
+# %% ../nbs/23_train.ipynb #b063d7c3
 def step_generator(
     seed:int,  # The run's seed
     step:int,  # The step about to be taken
@@ -135,7 +139,7 @@ def step_generator(
     "Make all randomness of a step a function of its number: resuming needs no saved state."
     return torch.Generator().manual_seed(seed*1_000_003+step)
 
-# %% ../nbs/23_train.ipynb #765cfbb6
+# %% ../nbs/23_train.ipynb #76ecb23f
 class ClipBank:
     "Decoded clips in memory: files are read once, every batch cuts them anew."
     def __init__(self,
@@ -186,7 +190,7 @@ class ClipBank:
         c = c[t0:t0+n, h0:h0+h, w0:w0+w]
         return c.flip([d for d,yes in ((0, u[4]<.5), (2, (u[4]*2)%1<.5)) if yes])
 
-# %% ../nbs/23_train.ipynb #975846d4
+# %% ../nbs/23_train.ipynb #cd604da1
 def train_loss(
     tok:CoordTok,       # The model
     clip:Tensor,        # Clips, b t h w 3 uint8 or float in [-1, 1]
@@ -202,7 +206,7 @@ def train_loss(
     pred = tok(clip, index, None if full else n_frames.to(tok.device))
     return (pred.float()-gather_patches(clip, index, cfg.patch)).square().mean()
 
-# %% ../nbs/23_train.ipynb #747de527
+# %% ../nbs/23_train.ipynb #7c614d57
 def train_step(
     tok:CoordTok,        # The model, in train mode
     opts:list[torch.optim.Optimizer], # Its optimizers
@@ -222,7 +226,7 @@ def train_step(
         opt.step(); opt.zero_grad()
     return loss.item()
 
-# %% ../nbs/23_train.ipynb #9f5b810a
+# %% ../nbs/23_train.ipynb #18406796
 def evaluate(
     tok:CoordTok,              # The model
     clips:Sequence[Tensor],    # Held-out clips, t h w 3 uint8
@@ -236,7 +240,7 @@ def evaluate(
         rows.append(torch.stack([psnr(out, clip)[0], ssim(out, clip)[0], psnr(out, clip, per='clip')[0]]))
     return dict(zip(('psnr','ssim','psnr_clip'), torch.stack(rows).mean(0).tolist()), n_clips=len(rows))
 
-# %% ../nbs/23_train.ipynb #99dc9b25
+# %% ../nbs/23_train.ipynb #03f334bb
 def quick_psnr(
     tok:CoordTok,              # The model
     clips:Sequence[Tensor],    # Held-out clips, t h w 3 uint8
@@ -249,7 +253,7 @@ def quick_psnr(
         out.append(-10*math.log10(loss.item()/4))
     return sum(out)/len(out)
 
-# %% ../nbs/23_train.ipynb #81f63212
+# %% ../nbs/23_train.ipynb #f9d074b9
 def save_state(
     path:str|Path,   # The checkpoint file
     **state,         # What to keep: tensors, numbers, text, and dicts and lists of them
@@ -262,7 +266,7 @@ def save_state(
         tmp.unlink(missing_ok=True)
         raise OSError(f'{path}: could not be written ({e}); the old checkpoint is untouched') from None
 
-# %% ../nbs/23_train.ipynb #0dce0179
+# %% ../nbs/23_train.ipynb #8cf7dd28
 def load_state(
     path:str|Path,        # A checkpoint written by `fit`
     tok:CoordTok,         # Receives the weights
@@ -279,7 +283,7 @@ def load_state(
     for o,d in zip(opts, s['opts']): o.load_state_dict(d)
     return s['step'],s['history']
 
-# %% ../nbs/23_train.ipynb #4826ba43
+# %% ../nbs/23_train.ipynb #ec1bef3b
 def averaged(
     tok:CoordTok,  # The model
     ema:Ema,       # Its average
@@ -289,7 +293,7 @@ def averaged(
     out.load_state_dict(ema.state)
     return out.eval()
 
-# %% ../nbs/23_train.ipynb #2fb9f4bb
+# %% ../nbs/23_train.ipynb #0f923c6e
 def fit(
     tok:CoordTok,                    # The model; trained in place, averaged weights at the end
     bank:ClipBank,                   # Training clips
@@ -322,13 +326,13 @@ def fit(
     tok.eval()
     return history
 
-# %% ../nbs/23_train.ipynb #0f48cfb1
+# %% ../nbs/23_train.ipynb #6892d1eb
 def hardware()->str:  # One line
     "Name the machine that a number was measured on."
     if torch.cuda.is_available(): return f'{torch.cuda.device_count()} x {torch.cuda.get_device_name()}'
     return f"{torch.cpu.get_capabilities().get('cpu_name', platform.processor())}, {torch.get_num_threads()} threads"
 
-# %% ../nbs/23_train.ipynb #b93bde1b
+# %% ../nbs/23_train.ipynb #2c6fa058
 def record(
     folder:str|Path,  # Where rows live: `data/results` in a checkout
     name:str,         # Name of the run: it becomes the file's name

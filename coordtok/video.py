@@ -6,10 +6,10 @@
 __all__ = ['EXTENSIONS', 'to_float', 'to_uint8', 'resize_clip', 'VideoError', 'write_clip', 'frame_times', 'VideoInfo',
            'video_info', 'read_clip', 'VideoFolder']
 
-# %% ../nbs/02_video.ipynb #6128ac3d
+# %% ../nbs/02_video.ipynb #6e4dc5af
 import os, warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
@@ -29,14 +29,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-# %% ../nbs/02_video.ipynb #411bb08a
+# %% ../nbs/02_video.ipynb #abfd2f55
 def to_float(
     clip:Tensor,  # Any shape, uint8; a float tensor is returned as it is
 ) -> Tensor:      # Same shape, float32 in [-1, 1]
     "Map bytes to [-1, 1]."
     return clip if clip.is_floating_point() else clip.float().div(127.5).sub(1)
 
-# %% ../nbs/02_video.ipynb #37ae3dc1
+# %% ../nbs/02_video.ipynb #d7115191
 def to_uint8(
     clip:Tensor,  # Any shape, float in [-1, 1]; a uint8 tensor is returned as it is
 ) -> Tensor:      # Same shape, uint8, rounded and clamped
@@ -44,13 +44,13 @@ def to_uint8(
     if clip.dtype == torch.uint8: return clip
     return clip.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
-# %% ../nbs/02_video.ipynb #2e9b19b5
+# %% ../nbs/02_video.ipynb #ee02c6aa
 def _cover(h:int, w:int, size:tuple[int,int]) -> tuple[int,int]:
     "Scale `h, w` until `size` just fits inside; the longer side is rounded down, as PIL pipelines do."
     rows, cols = size
     return (rows, max(cols, rows*w//h)) if rows*w >= cols*h else (max(rows, cols*h//w), cols)
 
-# %% ../nbs/02_video.ipynb #7db1a69e
+# %% ../nbs/02_video.ipynb #a0b7b9a1
 def resize_clip(
     clip:Tensor,               # One clip or a batch, ... h w 3, uint8 or float in [-1, 1]
     size:int|tuple[int,int],   # Side of the square, or (rows, columns)
@@ -66,11 +66,11 @@ def resize_clip(
     if clip.is_floating_point(): flat = flat.clamp(-1, 1)    # bicubic overshoots at edges
     return rearrange(flat, 'n c h w -> n h w c').reshape(*clip.shape[:-3], *size, 3)
 
-# %% ../nbs/02_video.ipynb #327131bc
+# %% ../nbs/02_video.ipynb #da418dc7
 class VideoError(ValueError):
     "A file that cannot be read or written; the message names the file, the cause and the remedy."
 
-# %% ../nbs/02_video.ipynb #a4af199f
+# %% ../nbs/02_video.ipynb #6de6f475
 @contextmanager
 def _replacing(path:Path):
     "Give a temporary name beside `path`, moved onto it when the block succeeds."
@@ -84,40 +84,50 @@ def _replacing(path:Path):
         raise VideoError(f'cannot write {path} ({cause}): choose a writable place and a name in .mp4, .mkv, .mov or .gif') from None
     finally: temp.unlink(missing_ok=True)
 
-# %% ../nbs/02_video.ipynb #274dcdb8
-def _write_h264(path:Path, frames:np.ndarray, fps:float):
-    "Encode `frames` (t h w 3 uint8) with x264."
-    h, w = frames.shape[1:3]
+# %% ../nbs/02_video.ipynb #eec4f03a
+def _write_h264(path:Path, frames:Iterator[np.ndarray], fps:float):
+    "Encode frames (h w 3 uint8) with x264, one at a time."
+    first = next(frames)
+    h, w = first.shape[:2]
     with av.open(str(path), 'w') as box:
         stream = box.add_stream('libx264', rate=Fraction(fps).limit_denominator(60_000), options={'crf': '16'})
         stream.width, stream.height, stream.pix_fmt = w+w%2, h+h%2, 'yuv420p'
-        for f in frames:
+        for f in chain([first], frames):
             f = np.pad(f, ((0, h%2), (0, w%2), (0, 0)), mode='edge')
             box.mux(stream.encode(av.VideoFrame.from_ndarray(f, 'rgb24')))
         box.mux(stream.encode())
 
-# %% ../nbs/02_video.ipynb #85714770
-def _write_gif(path:Path, frames:np.ndarray, fps:float):
-    "Save `frames` (t h w 3 uint8) as an endless GIF, 256 colours a frame."
-    first, *rest = [Image.fromarray(f) for f in frames]
+# %% ../nbs/02_video.ipynb #3f53d535
+def _write_gif(path:Path, frames:Iterator[np.ndarray], fps:float):
+    "Save frames (h w 3 uint8) as an endless GIF, 256 colours a frame."
+    first, *rest = map(Image.fromarray, frames)
     first.save(path, save_all=True, append_images=rest, duration=1000/fps, loop=0)
 
-# %% ../nbs/02_video.ipynb #84659320
-def write_clip(
-    path:str|os.PathLike,  # Where to; .gif makes a GIF, .mp4 .mkv .mov hold H.264
-    clip:Tensor,           # One clip, t h w 3, uint8 or float in [-1, 1]
-    fps:float=25,          # Frames per second
-) -> Path:                 # The file
-    "Write a clip to a file; raises `ValueError` for a wrong shape, `VideoError` where the file cannot be."
-    path, clip = Path(path), torch.as_tensor(clip).detach().cpu()
+# %% ../nbs/02_video.ipynb #176a7376
+def _frames(clip:Tensor) -> np.ndarray:
+    "Check one clip and bring it to bytes, t h w 3."
+    clip = torch.as_tensor(clip).detach().cpu()
     if clip.ndim != 4 or clip.shape[-1] != 3 or not clip.numel():
         raise ValueError(f'write_clip takes one clip (t, h, w, 3), got shape {tuple(clip.shape)}: pick one of a batch as out[0]')
+    return to_uint8(clip).contiguous().numpy()
+
+# %% ../nbs/02_video.ipynb #78ae1772
+def write_clip(
+    path:str|os.PathLike,          # Where to; .gif makes a GIF, .mp4 .mkv .mov hold H.264
+    clip:Tensor|Iterable[Tensor],  # One clip, t h w 3, uint8 or float in [-1, 1]; or several to be written in a row
+    fps:float=25,                  # Frames per second
+) -> Path:                         # The file
+    "Write a clip to a file; raises `ValueError` for a wrong shape, `VideoError` where the file cannot be."
+    path, clips = Path(path), [clip] if isinstance(clip, (Tensor, np.ndarray)) else clip
     if not fps > 0: raise ValueError(f'fps={fps} must be above 0')
+    parts = map(_frames, clips)
+    head = next(parts, None)                     # a wrong shape is refused before a file is touched
+    if head is None: raise ValueError('write_clip got no clip: pass at least one')
     write = _write_gif if path.suffix.lower() == '.gif' else _write_h264
-    with _replacing(path) as temp: write(temp, to_uint8(clip).contiguous().numpy(), fps)
+    with _replacing(path) as temp: write(temp, chain(head, chain.from_iterable(parts)), fps)
     return path
 
-# %% ../nbs/02_video.ipynb #f75b0ed6
+# %% ../nbs/02_video.ipynb #5a5333a9
 def _check_file(path:str|os.PathLike) -> Path:
     "Refuse what cannot be a video file."
     path = Path(path)
@@ -127,7 +137,7 @@ def _check_file(path:str|os.PathLike) -> Path:
     if not path.stat().st_size: raise VideoError(f'{path} is empty (0 bytes): copy or download it again')
     return path
 
-# %% ../nbs/02_video.ipynb #45e37d3a
+# %% ../nbs/02_video.ipynb #fe72a7f7
 @contextmanager
 def _open(path:Path):
     "Give the container and the first real video stream of a file."
@@ -145,7 +155,7 @@ def _open(path:Path):
         try: yield box, streams[0]
         except av.FFmpegError as e: raise VideoError(f'{path} is damaged ({e.strerror}): get it again') from None
 
-# %% ../nbs/02_video.ipynb #1e2e637d
+# %% ../nbs/02_video.ipynb #3554248f
 def _decode(box, stream, path:Path, patience:int=512):
     "Yield decoded frames in display order; damage becomes a `VideoError` that says how far it came."
     got = silent = 0
@@ -160,7 +170,7 @@ def _decode(box, stream, path:Path, patience:int=512):
         rest = f'ask for n_frames={got} at most, or get it again' if got else 'get it again'
         raise VideoError(f'{path} is damaged after {got} frames ({e.strerror}): {rest}') from None
 
-# %% ../nbs/02_video.ipynb #dd920e01
+# %% ../nbs/02_video.ipynb #0d260e97
 @lru_cache(maxsize=64)
 def _time_table(path:Path, stamp:tuple) -> tuple[np.ndarray, float, bool]:
     "Sorted pts of every frame, seconds per tick, are all groups closed; `stamp` drops the entry when the file changes."
@@ -175,7 +185,7 @@ def _time_table(path:Path, stamp:tuple) -> tuple[np.ndarray, float, bool]:
 
 def _table(path:Path): return _time_table(path, (path.stat().st_mtime_ns, path.stat().st_size))
 
-# %% ../nbs/02_video.ipynb #1857b6b3
+# %% ../nbs/02_video.ipynb #e40901b9
 def frame_times(
     path:str|os.PathLike,  # A video file
 ) -> Tensor:               # Seconds at which each frame appears, n float64, the first one at 0
@@ -183,7 +193,7 @@ def frame_times(
     ticks, second, _ = _table(_check_file(path))
     return torch.from_numpy((ticks-ticks[:1])*second)
 
-# %% ../nbs/02_video.ipynb #5245bf1f
+# %% ../nbs/02_video.ipynb #9dbd23be
 class VideoInfo(NamedTuple):
     "What a video file says about itself."
     frames:int|None   # How many; None where the header does not say
@@ -195,7 +205,7 @@ class VideoInfo(NamedTuple):
 
 def _rotation(frame) -> int: return round(frame.rotation/90)*90 % 360
 
-# %% ../nbs/02_video.ipynb #dcb3ceee
+# %% ../nbs/02_video.ipynb #c7376b7c
 def video_info(
     path:str|os.PathLike,  # A video file
     count:bool=False,      # Count the frames packet by packet, whatever the header says
@@ -213,7 +223,7 @@ def video_info(
     if turn % 180: h, w = w, h
     return VideoInfo(frames, h, w, float(fps) if fps else None, turn, codec)
 
-# %% ../nbs/02_video.ipynb #ef216681
+# %% ../nbs/02_video.ipynb #720cd3be
 def _indexed(path:Path, start:int):
     "Yield `(index, frame)` in display order, beginning at a key frame at or before frame `start`."
     ticks = _table(path)[0] if start else ()
@@ -229,7 +239,7 @@ def _indexed(path:Path, start:int):
             return
     with _open(path) as (box, stream): yield from enumerate(_decode(box, stream, path))   # the jump overshot
 
-# %% ../nbs/02_video.ipynb #661dca30
+# %% ../nbs/02_video.ipynb #6b473c20
 def _pyav_frames(path:Path, start:int, stride:int, n_frames:int|None):
     "Yield the asked frames of `path`, still in the file's own colours."
     for at, frame in _indexed(path, start):
@@ -237,7 +247,7 @@ def _pyav_frames(path:Path, start:int, stride:int, n_frames:int|None):
         if k >= 0 and not rest: yield frame
         if n_frames is not None and k >= n_frames-1 and not rest: return
 
-# %% ../nbs/02_video.ipynb #1ceee1d7
+# %% ../nbs/02_video.ipynb #013d18ab
 _one_thread = {'threads': 1} if 'threads' in (VideoReformatter.reformat.__doc__ or '') else {}
 
 def _pixels(frame) -> Tensor:
@@ -246,7 +256,7 @@ def _pixels(frame) -> Tensor:
     rgb = frame.reformat(format='rgb24', **_one_thread).to_ndarray()   # frames, not rows, are shared out to threads
     return torch.from_numpy(np.ascontiguousarray(np.rot90(rgb, _rotation(frame)//90)))[None]
 
-# %% ../nbs/02_video.ipynb #d4b2a60f
+# %% ../nbs/02_video.ipynb #c6c1f88f
 def _map_ahead(f, items):
     "Apply `f` in threads and yield in order, with few results waiting."
     workers = max(2, min(4, torch.get_num_threads()+1))
@@ -257,7 +267,7 @@ def _map_ahead(f, items):
             if len(waiting) > 2*workers: yield waiting.popleft().result()
         while waiting: yield waiting.popleft().result()
 
-# %% ../nbs/02_video.ipynb #43257bbd
+# %% ../nbs/02_video.ipynb #2a139562
 @lru_cache(maxsize=None)
 def _decord():
     "Import decord quietly; None where it is not installed."
@@ -267,7 +277,7 @@ def _decord():
     decord.logging.set_level(decord.logging.QUIET)
     return decord
 
-# %% ../nbs/02_video.ipynb #2d1cdb25
+# %% ../nbs/02_video.ipynb #1059c1ea
 def _decord_frames(path:Path, start:int, stride:int, n_frames:int|None, chunk:int=8):
     "Yield the asked frames in chunks, n h w 3 uint8."
     if not _table(path)[2]: raise VideoError('open groups of pictures, which decord miscounts')
@@ -275,7 +285,7 @@ def _decord_frames(path:Path, start:int, stride:int, n_frames:int|None, chunk:in
     index = range(len(reader))[start::stride][:n_frames]
     for i in range(0, len(index), chunk): yield torch.from_numpy(reader.get_batch(index[i:i+chunk]).asnumpy())
 
-# %% ../nbs/02_video.ipynb #27d8ae0f
+# %% ../nbs/02_video.ipynb #2697602c
 def _read(path:Path, fit, span:tuple, backend:str) -> list[Tensor]:
     "Read `span = (start, stride, n_frames)` with the better reader, each piece passed through `fit`."
     spread = span[1] >= 8 and path.suffix.lower() in ('.mp4', '.m4v', '.mov', '.mkv', '.webm')
@@ -286,7 +296,7 @@ def _read(path:Path, fit, span:tuple, backend:str) -> list[Tensor]:
                 raise VideoError(f"{path} cannot be read by decord ({str(e).splitlines()[0][-80:]}): use backend='auto'") from None
     return list(_map_ahead(lambda o: fit(_pixels(o)), _pyav_frames(path, *span)))
 
-# %% ../nbs/02_video.ipynb #371e1735
+# %% ../nbs/02_video.ipynb #f0453dd2
 def _check_span(n_frames, size, start, stride, backend):
     "Refuse impossible requests before a file is touched."
     sides = [] if size is None else [size] if isinstance(size, int) else list(size)
@@ -296,7 +306,7 @@ def _check_span(n_frames, size, start, stride, backend):
     if backend not in ('auto', 'pyav', 'decord'): raise ValueError(f"backend={backend!r} must be 'auto', 'pyav' or 'decord'")
     if backend == 'decord' and not _decord(): raise ValueError("decord is not installed: pip install decord, or backend='auto'")
 
-# %% ../nbs/02_video.ipynb #3af4eecf
+# %% ../nbs/02_video.ipynb #2cc8e1a8
 def read_clip(
     path:str|os.PathLike,                # A video file
     n_frames:int|None=128,               # Frames at most; None reads to the end
@@ -317,7 +327,7 @@ def read_clip(
     if len({p.shape[1:] for p in parts}) > 1: raise VideoError(f'{path} changes its frame size midway: pass a size')
     return torch.from_numpy(np.concatenate([p.numpy() for p in parts]))   # torch.cat waits for all cores, which hurts on a busy machine
 
-# %% ../nbs/02_video.ipynb #d7d48819
+# %% ../nbs/02_video.ipynb #8f28fb56
 EXTENSIONS = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv', '.flv', '.gif')
 
 def _list_files(root:str|os.PathLike|Sequence) -> list[Path]:
@@ -328,14 +338,14 @@ def _list_files(root:str|os.PathLike|Sequence) -> list[Path]:
     if not files: raise VideoError(f'{root} holds no video file: looked for {" ".join(EXTENSIONS)} in it and below')
     return files
 
-# %% ../nbs/02_video.ipynb #e459f618
+# %% ../nbs/02_video.ipynb #3b6d684b
 def _cut(frames:int, n_frames:int, stride:int, min_frames:int) -> list[tuple[int,int]]:
     "List `(start, length)` of the clips in a file; a short file gives one short clip or none."
     kept = -(-frames//stride)
     whole = [(k*n_frames*stride, n_frames) for k in range(kept//n_frames)]
     return whole or ([(0, kept)] if kept >= min_frames else [])
 
-# %% ../nbs/02_video.ipynb #f93871e6
+# %% ../nbs/02_video.ipynb #489c4979
 def _count(file:Path) -> int|VideoError:
     "Count the frames of a file, or return (not raise) what is wrong with it."
     try: return video_info(file, count=True).frames
@@ -363,7 +373,7 @@ class _ClipIndex(Dataset):
         self.skipped.append(file)
         warnings.warn(f'skipped: {error}', stacklevel=4)
 
-# %% ../nbs/02_video.ipynb #5db774c7
+# %% ../nbs/02_video.ipynb #153e13e2
 class VideoFolder(_ClipIndex):
     "The clips of all video files below a folder, as uint8 tensors t h w 3; broken files are named once and left out."
     def __init__(self,
