@@ -6,7 +6,7 @@
 __all__ = ['video_files', 'model_config', 'clips_of', 'load_model', 'run_encode', 'run_decode', 'run_info', 'run_demo',
            'run_train', 'run_eval', 'parser', 'main']
 
-# %% ../nbs/51_cli.ipynb #b6e018a1
+# %% ../nbs/51_cli.ipynb #848d8ad5
 import argparse
 import ast
 import sys
@@ -30,7 +30,7 @@ from .triplane import Triplane
 from .video import EXTENSIONS, VideoError, read_clip, to_uint8, video_info, write_clip
 from .viz import save_figure, show_pair, side_by_side
 
-# %% ../nbs/51_cli.ipynb #0f67b51a
+# %% ../nbs/51_cli.ipynb #d07e0b3f
 def video_files(
     paths:list[str],  # Files and folders
 )->list[Path]:        # Files, in the order given, each folder's sorted
@@ -41,7 +41,7 @@ def video_files(
         out += sorted(f for f in p.rglob('*') if f.suffix.lower() in EXTENSIONS) if p.is_dir() else [p]
     return out
 
-# %% ../nbs/51_cli.ipynb #586b49cd
+# %% ../nbs/51_cli.ipynb #27276c13
 def model_config(
     preset:str,         # tiny, S, B or L
     changes:list[str],  # 'name=value' pairs; tuples as 32,64,64
@@ -55,7 +55,7 @@ def model_config(
         except (ValueError, SyntaxError): kw[k] = v
     return getattr(TokConfig, preset)(**kw)
 
-# %% ../nbs/51_cli.ipynb #4d32ad73
+# %% ../nbs/51_cli.ipynb #40bad987
 def clips_of(
     path:str|Path,        # A video file
     cfg:TokConfig,        # Length and size of a clip
@@ -68,14 +68,14 @@ def clips_of(
     end = total if frames is None else min(total, start+frames)
     for s in range(start, end, cfg.clip[0]): yield read_clip(path, min(cfg.clip[0], end-s), cfg.clip[1:], s)
 
-# %% ../nbs/51_cli.ipynb #e7f541a6
+# %% ../nbs/51_cli.ipynb #21d7ee61
 def load_model(
     name:str,        # A bundled name, a folder, or a hub repository
 )->CoordTok:         # On the best device there is
     "Load a tokenizer and put it on the GPU where there is one."
     return CoordTok.from_pretrained(name).to('cuda' if torch.cuda.is_available() else 'cpu')
 
-# %% ../nbs/51_cli.ipynb #31a944aa
+# %% ../nbs/51_cli.ipynb #e15ab396
 def run_encode(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -90,7 +90,7 @@ def run_encode(
     print(f'{a.output}: {sum(lengths)} frames in {len(parts)} x {planes.n_tokens} tokens, {Path(a.output).stat().st_size:,} bytes, '
           f'{time.perf_counter()-start:.1f} s')
 
-# %% ../nbs/51_cli.ipynb #4a8f8b55
+# %% ../nbs/51_cli.ipynb #c5296556
 def run_decode(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -103,7 +103,7 @@ def run_decode(
     write_clip(a.output, clips, fps=file.fps)
     print(f'{a.output}: {sum(file.n_frames)} frames at {file.fps:g} per second, {time.perf_counter()-start:.1f} s')
 
-# %% ../nbs/51_cli.ipynb #8682e0d7
+# %% ../nbs/51_cli.ipynb #f1e5b7c2
 def run_info(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -117,7 +117,7 @@ clips   {len(f.n_frames)} of {f.cfg.clip[0]} frames, {f.cfg.clip[1]}x{f.cfg.clip
 tokens  {f.planes.n_tokens} x {f.cfg.features} a clip, stored as {f.dtype}
 source  {f.source or 'unknown'}, {h}x{w}""")
 
-# %% ../nbs/51_cli.ipynb #cb259de6
+# %% ../nbs/51_cli.ipynb #5df08b9c
 def run_demo(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -136,7 +136,7 @@ def run_demo(
     save_figure(show_pair(clip, recon[0]), 'demo', out)
     print(f'look at {out/"demo.mp4"} and {out/"demo.png"}')
 
-# %% ../nbs/51_cli.ipynb #1b8067e2
+# %% ../nbs/51_cli.ipynb #a6d550e6
 def run_train(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -157,7 +157,7 @@ def run_train(
     path = record(a.results or a.out, a.name or Path(a.out).resolve().name, **row)
     print(f'model in {Path(a.out)/"model"}, row in {path}' + (f', held-out PSNR {row["psnr"]:.2f} dB' if val else ''))
 
-# %% ../nbs/51_cli.ipynb #63bc59e0
+# %% ../nbs/51_cli.ipynb #c20a0be9
 def run_eval(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -175,7 +175,7 @@ def run_eval(
                   seconds=time.perf_counter()-start, skipped_short=short, **row)
     print(f'{len(clips)} clips ({short} too short): PSNR {row["psnr"]:.2f} dB, SSIM {row["ssim"]:.3f}, whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
 
-# %% ../nbs/51_cli.ipynb #da88e697
+# %% ../nbs/51_cli.ipynb #64f36466
 def _options(
     s:argparse.ArgumentParser,  # Receives the options
 ):
@@ -192,13 +192,13 @@ def _options(
     s.add_argument('--name', help='name of the row (default: that of the out folder)')
     for f in fields(TrainConfig): s.add_argument('--'+f.name.replace('_','-'), type=f.type, default=f.default, help=_TRAIN_HELP.get(f.name))
 
-# %% ../nbs/51_cli.ipynb #46070ed9
+# %% ../nbs/51_cli.ipynb #f5dd6f3b
 _TRAIN_HELP = dict(steps='optimizer steps', batch='clips a step', n='patches a clip', muon_lr='peak step size of matrices',
     adam_lr='peak step size of the rest', weight_decay='decay of matrices', warmup='steps of warm-up', clip_grad='largest gradient norm',
     ema='memory of the averaged weights', short='share of clips cut short', seed='seed of all draws', precision='auto, bfloat16 or float32',
     log_every='steps between lines of the history', save_every='steps between checkpoints', eval_every='steps between looks at held-out clips')
 
-# %% ../nbs/51_cli.ipynb #14db8845
+# %% ../nbs/51_cli.ipynb #3f37e644
 def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     "Describe the command line."
     p = argparse.ArgumentParser(prog='coordtok', description='Write video as 1280 tokens on three planes, and read any part of it back.')
@@ -221,7 +221,7 @@ def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     _options(verb('train', run_train))
     return p
 
-# %% ../nbs/51_cli.ipynb #9b748f1b
+# %% ../nbs/51_cli.ipynb #efc4684b
 def main(
     argv:list[str]|None=None,  # Words after the program's name; None takes the real ones
 )->int:                        # 0 done, 1 bad input, 130 interrupted; bad usage exits with 2 inside argparse
@@ -235,5 +235,5 @@ def main(
         print('coordtok: stopped', file=sys.stderr)
         return 130
 
-# %% ../nbs/51_cli.ipynb #572e15bc
+# %% ../nbs/51_cli.ipynb #1428dd49
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main())

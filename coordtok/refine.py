@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['patch_error', 'refine_planes']
 
-# %% ../nbs/15_refine.ipynb #afeebd8f
+# %% ../nbs/15_refine.ipynb #44c3eb87
 from contextlib import nullcontext
 
 import torch
@@ -15,7 +15,7 @@ from torch.func import functional_call
 from .coords import gather_patches, random_index
 from .triplane import Triplane
 
-# %% ../nbs/15_refine.ipynb #8c1c19cc
+# %% ../nbs/15_refine.ipynb #88cf65de
 def patch_error(
     decoder:nn.Module,  # Maps planes and indices to patches
     planes:Triplane,    # The latent
@@ -26,7 +26,7 @@ def patch_error(
     pred = decoder(planes, index).float()
     return (pred-gather_patches(clip, index, decoder.cfg.patch)).square().mean((1,2))
 
-# %% ../nbs/15_refine.ipynb #677f0294
+# %% ../nbs/15_refine.ipynb #285acaf2
 class _Frozen:
     "A decoder whose weights ask for no gradient, so that less is kept for the way back."
     def __init__(self, decoder:nn.Module):
@@ -36,21 +36,21 @@ class _Frozen:
         "Decode with the detached weights."
         return functional_call(self.decoder, self.weights, (planes, index))
 
-# %% ../nbs/15_refine.ipynb #d2b63418
+# %% ../nbs/15_refine.ipynb #5979320b
 def _drawer(clip:Tensor, cfg, n_frames:Tensor|None, seed:int):
     "Make a function that draws `k` positions from the real part of each clip, a stream for each."
     gens = [torch.Generator().manual_seed(seed) for _ in clip]
     t_max = [None]*len(clip) if n_frames is None else (n_frames.cpu()//cfg.patch[0]).clamp(min=1).split(1)
     return lambda k: torch.cat([random_index(1, k, cfg.grid, t, g) for t,g in zip(t_max, gens)]).to(clip.device)
 
-# %% ../nbs/15_refine.ipynb #4daa4a46
+# %% ../nbs/15_refine.ipynb #5832e0da
 def refine_planes(
     decoder:nn.Module,           # Frozen: its weights are read, never changed
     planes:Triplane,             # Where to start: what the encoder gave
     clip:Tensor,                 # The clips in [-1, 1], b t h w 3
     steps:int,                   # Gradient steps; 0 changes nothing
     n_frames:Tensor|None=None,   # Real frames of each clip, b long
-    lr:float=.03,                # Step size of Adam at the start; it falls to 0
+    lr:float=.2,                 # Step size of Adam at the start; it falls to 0
     n:int=1024,                  # Patches drawn a step
     seed:int=0,                  # Seed of the draws: same seed, same planes
     autocast=nullcontext,        # Makes the precision context of a step
