@@ -13,7 +13,7 @@ __all__ = ['TokConfig', 'VideoError', 'VideoFolder', 'read_clip', 'resize_clip',
            'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim', 'ClipBank',
            'TrainConfig', 'evaluate', 'fit', 'natural_init', 'quick_psnr', 'record']
 
-# %% ../nbs/52_core.ipynb #db193c21
+# %% ../nbs/52_core.ipynb #506468f6
 from .config import TokConfig
 from .video import VideoError, VideoFolder, read_clip, resize_clip, to_float, to_uint8, video_info, write_clip
 from .synthetic import MOTIONS, SyntheticClips, bundled_clip, bundled_clips, synthetic_batch, synthetic_clip
@@ -31,7 +31,7 @@ from .sampling import SAMPLERS, motion_weighted, random_frames, random_patches, 
 from .metrics import floors, psnr, psnr_by_frame, seam_ratio, ssim
 from .train import ClipBank, TrainConfig, evaluate, fit, natural_init, quick_psnr, record
 
-# %% ../nbs/52_core.ipynb #8be5e0a3
+# %% ../nbs/52_core.ipynb #8038b5ef
 _all_ = ['TokConfig',
     'VideoError', 'VideoFolder', 'read_clip', 'resize_clip', 'to_float', 'to_uint8', 'video_info', 'write_clip',
     'MOTIONS', 'SyntheticClips', 'bundled_clip', 'bundled_clips', 'synthetic_batch', 'synthetic_clip',

@@ -5,16 +5,15 @@
 # %% auto #0
 __all__ = ['psnr_by_frame', 'psnr', 'ssim', 'seam_ratio', 'floors']
 
-# %% ../nbs/22_metrics.ipynb #d638e168
+# %% ../nbs/22_metrics.ipynb #25d39fe5
 from math import isqrt, pi
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
-# %% ../nbs/22_metrics.ipynb #cd9148dd
+# %% ../nbs/22_metrics.ipynb #242c63b9
 def _unit(
     clip:Tensor,  # (t h w 3) or (b t h w 3), uint8 or float in [-1, 1]
 )->Tensor:        # b t c h w, float in [0, 1]
@@ -24,7 +23,7 @@ def _unit(
     if clip.dtype!=torch.uint8 and not clip.is_floating_point(): raise ValueError(f'expected uint8, or float in [-1, 1], got {clip.dtype}')
     return rearrange(clip.float()/255 if clip.dtype==torch.uint8 else (clip.float()+1)/2, 'b t h w c -> b t c h w').clamp(0, 1)
 
-# %% ../nbs/22_metrics.ipynb #86b4af82
+# %% ../nbs/22_metrics.ipynb #8a1c908f
 def _pair(
     pred:Tensor,          # One clip or a batch
     clip:Tensor,          # The other, same shape
@@ -34,14 +33,14 @@ def _pair(
     if a.shape!=b.shape: raise ValueError(f'clips of different shapes: {tuple(pred.shape)} and {tuple(clip.shape)}')
     return a,b
 
-# %% ../nbs/22_metrics.ipynb #e996c215
+# %% ../nbs/22_metrics.ipynb #52503a61
 def _decibels(
     error:Tensor,  # Mean squared error on [0, 1], any shape
 )->Tensor:         # Same shape, at most 100
     "Turn squared errors into decibels."
     return -10*error.clamp(min=1e-10).log10()
 
-# %% ../nbs/22_metrics.ipynb #c55e3661
+# %% ../nbs/22_metrics.ipynb #4059e0b0
 def psnr_by_frame(
     pred:Tensor,  # Clips, (t h w 3) or (b t h w 3), uint8 or float in [-1, 1] (clamped)
     clip:Tensor,  # What they should be, same shape
@@ -50,7 +49,7 @@ def psnr_by_frame(
     a,b = _pair(pred, clip)
     return _decibels((a-b).square().mean((2,3,4)))
 
-# %% ../nbs/22_metrics.ipynb #5ebfa197
+# %% ../nbs/22_metrics.ipynb #b55e3044
 def psnr(
     pred:Tensor,       # Clips, (t h w 3) or (b t h w 3), uint8 or float in [-1, 1] (clamped)
     clip:Tensor,       # What they should be, same shape
@@ -62,7 +61,7 @@ def psnr(
     a,b = _pair(pred, clip)
     return _decibels((a-b).square().mean((1,2,3,4)))
 
-# %% ../nbs/22_metrics.ipynb #2770fc15
+# %% ../nbs/22_metrics.ipynb #8af5a4fd
 def ssim(
     pred:Tensor,  # Clips, (t h w 3) or (b t h w 3), uint8 or float in [-1, 1] (clamped)
     clip:Tensor,  # What they should be, same shape
@@ -70,9 +69,10 @@ def ssim(
     "Measure structural similarity frame by frame; a `ValueError` refuses frames smaller than the 11x11 window."
     a,b = _pair(pred, clip)
     if min(a.shape[-2:])<11: raise ValueError(f'frames of {tuple(a.shape[-2:])} are smaller than the 11x11 window of SSIM')
+    from torchmetrics.functional.image import structural_similarity_index_measure   # here: it takes seconds to load
     return torch.stack([structural_similarity_index_measure(p, q, data_range=1., reduction='none').mean() for p,q in zip(a, b)])
 
-# %% ../nbs/22_metrics.ipynb #b778f4b4
+# %% ../nbs/22_metrics.ipynb #8f3252b8
 def seam_ratio(
     pred:Tensor,     # Clips, (t h w 3) or (b t h w 3), uint8 or float in [-1, 1] (clamped)
     clip:Tensor,     # What they should be, same shape
@@ -86,7 +86,7 @@ def seam_ratio(
     jump = torch.cat(jumps, 1).clamp(min=1e-12)
     return jump[:,border].mean(1)/jump[:,~border].mean(1)
 
-# %% ../nbs/22_metrics.ipynb #1331c894
+# %% ../nbs/22_metrics.ipynb #41510a45
 def _thumbnails(
     unit:Tensor,       # A clip in [0, 1], c t h w
     n_scalars:int,     # Numbers that a thumbnail may hold
@@ -99,7 +99,7 @@ def _thumbnails(
         if cols and (rows := min(h, n_scalars//(3*k*cols))): sizes.append((k,rows,cols))
     return [F.interpolate(F.adaptive_avg_pool3d(unit[None], s), size=(t,h,w), mode='trilinear')[0] for s in sizes]
 
-# %% ../nbs/22_metrics.ipynb #e64ae681
+# %% ../nbs/22_metrics.ipynb #dccb9717
 def _dct_matrix(
     n:int,        # Samples
     device:torch.device|str|None=None, # Where the result lives
@@ -109,7 +109,7 @@ def _dct_matrix(
     m = (2/n)**.5*torch.cos(pi/n*(k+.5)*k[:,None])
     return torch.cat([m[:1]/2**.5, m[1:]])
 
-# %% ../nbs/22_metrics.ipynb #ce021359
+# %% ../nbs/22_metrics.ipynb #c0b62fa4
 def _dct_box(
     unit:Tensor,       # A clip in [0, 1], c t h w
     n_scalars:int,     # Coefficients that may be kept
@@ -124,7 +124,7 @@ def _dct_box(
     box = freq[:,:i+1,:j+1,:k+1]
     return torch.einsum('cabd,at,bh,dw->cthw', box, *(m[:n] for m,n in zip(mats, box.shape[1:])))
 
-# %% ../nbs/22_metrics.ipynb #76fcf87a
+# %% ../nbs/22_metrics.ipynb #d73ff187
 def floors(
     clip:Tensor,               # One clip, t h w 3, uint8 or float in [-1, 1]
     n_scalars:int=10_240,      # Numbers that thumbnail and frequencies may use; the paper's planes hold 1280 x 8

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TokenError', 'quantize', 'dequantize', 'TokenFile', 'save_tokens', 'load_tokens']
 
-# %% ../nbs/17_tokens.ipynb #f5c15696
+# %% ../nbs/17_tokens.ipynb #7465917d
 import json
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -20,11 +20,11 @@ from .tokenizer import TokModel, check_planes
 from .triplane import Triplane
 from .weights import atomic_save
 
-# %% ../nbs/17_tokens.ipynb #2c8c4c3a
+# %% ../nbs/17_tokens.ipynb #6f711048
 class TokenError(ValueError):
     "A token file that cannot be read, or planes that cannot be stored or decoded here."
 
-# %% ../nbs/17_tokens.ipynb #c324ada9
+# %% ../nbs/17_tokens.ipynb #d12fbbef
 def quantize(
     plane:Tensor,                       # One plane, b h w f
 )->tuple[Tensor,Tensor,Tensor]:         # Bytes, b h w f uint8; step and smallest value of each channel, b 1 1 f
@@ -35,7 +35,7 @@ def quantize(
     step = torch.where(step>0, step, torch.ones_like(step))   # a constant channel: every level is its value
     return ((plane-low)/step).round().clamp(0, 255).to(torch.uint8), step, low
 
-# %% ../nbs/17_tokens.ipynb #ec67c0e6
+# %% ../nbs/17_tokens.ipynb #43806176
 def dequantize(
     levels:Tensor,  # Bytes, b h w f
     step:Tensor,    # Step of each channel, b 1 1 f
@@ -44,7 +44,7 @@ def dequantize(
     "Undo `quantize`, up to half a step."
     return low + levels.float()*step
 
-# %% ../nbs/17_tokens.ipynb #7c81c70a
+# %% ../nbs/17_tokens.ipynb #f4a5583a
 @dataclass(frozen=True)
 class TokenFile:
     "Planes, and what is needed to decode and play them."
@@ -71,7 +71,7 @@ class TokenFile:
         n = ', '.join(map(str, self.n_frames))
         return f'TokenFile({self.planes}, {n} frames at {self.fps:g} fps, {self.dtype}, by {self.model} {self.model_hash})'
 
-# %% ../nbs/17_tokens.ipynb #cd8fff45
+# %% ../nbs/17_tokens.ipynb #40c806c6
 _FORMAT,_VERSION = 'coordtok-tokens',1
 _DTYPES = dict(float16=torch.float16, float32=torch.float32, int8=None)
 
@@ -87,7 +87,7 @@ def _pack(planes:Triplane, dtype:str)->dict[str,Tensor]:
         else: out[k] = o.to(_DTYPES[dtype])
     return out
 
-# %% ../nbs/17_tokens.ipynb #2db31f40
+# %% ../nbs/17_tokens.ipynb #9bcba2f6
 def save_tokens(
     path:str|PathLike,                     # Where the file should be, by custom *.ctok
     planes:Triplane,                       # What `tok.encode` gave, each b h w f
@@ -112,7 +112,7 @@ def save_tokens(
     atomic_save(path, _pack(planes, dtype), dict(coordtok=json.dumps(info, sort_keys=True)))
     return Path(path)
 
-# %% ../nbs/17_tokens.ipynb #3a38d704
+# %% ../nbs/17_tokens.ipynb #1e4a251f
 def _read(path:Path)->tuple[dict,dict[str,Tensor]]:
     "Get the information and the tensors out of a file, or say in a `TokenError` what it is instead."
     if not path.is_file(): raise TokenError(f'{path}: {"is a folder" if path.is_dir() else "no such file"}; give the path of a .ctok file')
@@ -125,7 +125,7 @@ def _read(path:Path)->tuple[dict,dict[str,Tensor]]:
     if info.get('version')!=_VERSION: raise TokenError(f'{path}: written in version {info.get("version")}, this program reads {_VERSION}; update coordtok')
     return info,tensors
 
-# %% ../nbs/17_tokens.ipynb #22561396
+# %% ../nbs/17_tokens.ipynb #3b08e075
 def load_tokens(
     path:str|PathLike,       # A file made by `save_tokens`
     tok:TokModel|None=None,  # Who will decode; checked if given
@@ -139,6 +139,8 @@ def load_tokens(
         else: planes = Triplane(*(o[k] for k in Triplane._fields))
         planes = check_planes(planes, cfg, torch.device('cpu'))
         n_frames = tuple(map(int, info['n_frames']))
+        if not all(1<=n<=cfg.clip[0] for n in n_frames): raise ValueError(f'n_frames={n_frames} outside 1 to {cfg.clip[0]}')
+        if not isinstance(info['model'], str) or not 0<float(info['fps'])<1e6: raise ValueError('its model or fps is no name or number')
         if len(n_frames)!=len(planes.xy): raise ValueError(f'{len(n_frames)} lengths for {len(planes.xy)} clips')
         file = TokenFile(planes, info['model'], info['model_hash'], cfg, float(info['fps']), n_frames, info['dtype'],
                          tuple(info['size']) if info['size'] else None, info['source'], info['extra'])

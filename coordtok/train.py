@@ -7,7 +7,7 @@ __all__ = ['TrainConfig', 'lr_scale', 'make_optimizers', 'dct_rows', 'patch_basi
            'ClipBank', 'train_loss', 'train_step', 'evaluate', 'quick_psnr', 'save_state', 'load_state', 'averaged',
            'fit', 'hardware', 'record']
 
-# %% ../nbs/23_train.ipynb #dfcebebc
+# %% ../nbs/23_train.ipynb #18b43fb0
 import json
 import math
 import os
@@ -30,7 +30,7 @@ from .synthetic import synthetic_batch
 from .tokenizer import CoordTok, precision_context
 from .video import VideoError, read_clip, to_float, video_info
 
-# %% ../nbs/23_train.ipynb #31d0875e
+# %% ../nbs/23_train.ipynb #d8fb2934
 @dataclass(frozen=True)
 class TrainConfig:
     "How long, how fast and on how much to train."
@@ -50,7 +50,15 @@ class TrainConfig:
     save_every:int=500       # Steps between two checkpoints
     eval_every:int=500       # Steps between two looks at held-out clips
 
-# %% ../nbs/23_train.ipynb #4b037603
+    def __post_init__(self):
+        "Refuse numbers that make no run, with a `ValueError`."
+        least = dict(steps=1, batch=1, n=1, warmup=0, log_every=1, save_every=1, eval_every=1)
+        for k,v in least.items():
+            if getattr(self, k)<v: raise ValueError(f'{k}={getattr(self, k)} must be at least {v}')
+        for k in ('ema','short'):
+            if not 0<=getattr(self, k)<=1: raise ValueError(f'{k}={getattr(self, k)} must lie between 0 and 1')
+
+# %% ../nbs/23_train.ipynb #a6780f0d
 def lr_scale(
     step:int,     # Steps done
     steps:int,    # Steps in all
@@ -60,7 +68,7 @@ def lr_scale(
     if step<warmup: return (step+1)/warmup
     return .5*(1+math.cos(math.pi*(step-warmup)/max(1, steps-warmup)))
 
-# %% ../nbs/23_train.ipynb #aa7014be
+# %% ../nbs/23_train.ipynb #20570fc1
 def make_optimizers(
     model:nn.Module,   # What to train
     cfg:TrainConfig,   # Step sizes
@@ -72,7 +80,7 @@ def make_optimizers(
     opts = [AdamW(rest, lr=cfg.adam_lr, betas=(.9,.98), weight_decay=0)]
     return opts + ([Muon(inner, lr=cfg.muon_lr, weight_decay=cfg.weight_decay)] if inner else [])
 
-# %% ../nbs/23_train.ipynb #a0c19ea9
+# %% ../nbs/23_train.ipynb #9d9c8f50
 def dct_rows(
     n:int,  # Samples along one axis
 )->Tensor:  # Orthonormal cosine waves, n n, row k with k half-waves
@@ -82,7 +90,7 @@ def dct_rows(
     rows[0] /= 2**.5
     return rows
 
-# %% ../nbs/23_train.ipynb #cb0fbc5b
+# %% ../nbs/23_train.ipynb #67588d42
 def patch_basis(
     patch:tuple[int,int,int],  # Pixels of a patch: frames, rows, columns
     d:int,                     # How many waves at most
@@ -96,7 +104,7 @@ def patch_basis(
     full = torch.einsum('at,bh,cw,ek->abcethwk', *waves, colours).flatten(0, 3).flatten(1)
     return full[order],f.flatten()[order]
 
-# %% ../nbs/23_train.ipynb #679e16b6
+# %% ../nbs/23_train.ipynb #89687232
 @torch.no_grad()
 def natural_init(
     tok:CoordTok,  # A new model, changed in place
@@ -114,7 +122,7 @@ def natural_init(
         if '.blocks.' in k and k.endswith(('.out.weight', '.mlp.2.weight')): p.zero_()
     return tok
 
-# %% ../nbs/23_train.ipynb #9de9d715
+# %% ../nbs/23_train.ipynb #d3d0008f
 class Ema:
     "A slowly following copy of a model's weights."
     def __init__(self,
@@ -131,7 +139,7 @@ class Ema:
         w = 1-min(self.decay, (1+self.n)/(10+self.n))
         for k,v in model.state_dict().items(): self.state[k].lerp_(v.to(self.state[k].dtype), w)
 
-# %% ../nbs/23_train.ipynb #b063d7c3
+# %% ../nbs/23_train.ipynb #a56706c9
 def step_generator(
     seed:int,  # The run's seed
     step:int,  # The step about to be taken
@@ -139,7 +147,7 @@ def step_generator(
     "Make all randomness of a step a function of its number: resuming needs no saved state."
     return torch.Generator().manual_seed(seed*1_000_003+step)
 
-# %% ../nbs/23_train.ipynb #76ecb23f
+# %% ../nbs/23_train.ipynb #81e00d26
 class ClipBank:
     "Decoded clips in memory: files are read once, every batch cuts them anew."
     def __init__(self,
@@ -156,7 +164,7 @@ class ClipBank:
         self.clips = [c for f in tqdm(files, 'reading', disable=not progress, leave=False) if (c := self._read(f, room, max_frames)) is not None]
         for s in tqdm(range(0, synthetic, 8), 'drawing', disable=not progress, leave=False):
             self.clips += list(synthetic_batch(range(seed+s, seed+min(s+8, synthetic)), n_frames, size)[0])
-        if not self.clips: raise VideoError(f'none of {len(files)} files gave a clip: name files that play, or set synthetic')
+        if not self.clips: raise VideoError(f'none of {len(files)} files gave a clip: name files that play, or set synthetic' + ''.join(f'; {e}' for e in self.skipped[:1]))
     def _read(self, file, room, max_frames):
         "Read one file a little larger than a clip, or remember why not."
         try:
@@ -190,7 +198,7 @@ class ClipBank:
         c = c[t0:t0+n, h0:h0+h, w0:w0+w]
         return c.flip([d for d,yes in ((0, u[4]<.5), (2, (u[4]*2)%1<.5)) if yes])
 
-# %% ../nbs/23_train.ipynb #cd604da1
+# %% ../nbs/23_train.ipynb #d0d318df
 def train_loss(
     tok:CoordTok,       # The model
     clip:Tensor,        # Clips, b t h w 3 uint8 or float in [-1, 1]
@@ -206,7 +214,7 @@ def train_loss(
     pred = tok(clip, index, None if full else n_frames.to(tok.device))
     return (pred.float()-gather_patches(clip, index, cfg.patch)).square().mean()
 
-# %% ../nbs/23_train.ipynb #7c614d57
+# %% ../nbs/23_train.ipynb #e98468f9
 def train_step(
     tok:CoordTok,        # The model, in train mode
     opts:list[torch.optim.Optimizer], # Its optimizers
@@ -226,7 +234,7 @@ def train_step(
         opt.step(); opt.zero_grad()
     return loss.item()
 
-# %% ../nbs/23_train.ipynb #18406796
+# %% ../nbs/23_train.ipynb #03a53673
 def evaluate(
     tok:CoordTok,              # The model
     clips:Sequence[Tensor],    # Held-out clips, t h w 3 uint8
@@ -240,7 +248,7 @@ def evaluate(
         rows.append(torch.stack([psnr(out, clip)[0], ssim(out, clip)[0], psnr(out, clip, per='clip')[0]]))
     return dict(zip(('psnr','ssim','psnr_clip'), torch.stack(rows).mean(0).tolist()), n_clips=len(rows))
 
-# %% ../nbs/23_train.ipynb #03f334bb
+# %% ../nbs/23_train.ipynb #4c6e1365
 def quick_psnr(
     tok:CoordTok,              # The model
     clips:Sequence[Tensor],    # Held-out clips, t h w 3 uint8
@@ -253,7 +261,7 @@ def quick_psnr(
         out.append(-10*math.log10(loss.item()/4))
     return sum(out)/len(out)
 
-# %% ../nbs/23_train.ipynb #f9d074b9
+# %% ../nbs/23_train.ipynb #dafbdc68
 def save_state(
     path:str|Path,   # The checkpoint file
     **state,         # What to keep: tensors, numbers, text, and dicts and lists of them
@@ -266,7 +274,7 @@ def save_state(
         tmp.unlink(missing_ok=True)
         raise OSError(f'{path}: could not be written ({e}); the old checkpoint is untouched') from None
 
-# %% ../nbs/23_train.ipynb #8cf7dd28
+# %% ../nbs/23_train.ipynb #7db700b7
 def load_state(
     path:str|Path,        # A checkpoint written by `fit`
     tok:CoordTok,         # Receives the weights
@@ -283,7 +291,7 @@ def load_state(
     for o,d in zip(opts, s['opts']): o.load_state_dict(d)
     return s['step'],s['history']
 
-# %% ../nbs/23_train.ipynb #ec1bef3b
+# %% ../nbs/23_train.ipynb #5dd89509
 def averaged(
     tok:CoordTok,  # The model
     ema:Ema,       # Its average
@@ -293,7 +301,7 @@ def averaged(
     out.load_state_dict(ema.state)
     return out.eval()
 
-# %% ../nbs/23_train.ipynb #0f923c6e
+# %% ../nbs/23_train.ipynb #775396b6
 def fit(
     tok:CoordTok,                    # The model; trained in place, averaged weights at the end
     bank:ClipBank,                   # Training clips
@@ -326,13 +334,13 @@ def fit(
     tok.eval()
     return history
 
-# %% ../nbs/23_train.ipynb #6892d1eb
+# %% ../nbs/23_train.ipynb #0e703f6d
 def hardware()->str:  # One line
     "Name the machine that a number was measured on."
     if torch.cuda.is_available(): return f'{torch.cuda.device_count()} x {torch.cuda.get_device_name()}'
     return f"{torch.cpu.get_capabilities().get('cpu_name', platform.processor())}, {torch.get_num_threads()} threads"
 
-# %% ../nbs/23_train.ipynb #2c6fa058
+# %% ../nbs/23_train.ipynb #9a917dbf
 def record(
     folder:str|Path,  # Where rows live: `data/results` in a checkout
     name:str,         # Name of the run: it becomes the file's name
