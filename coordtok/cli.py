@@ -6,7 +6,7 @@
 __all__ = ['video_files', 'model_config', 'check_output', 'read_clips', 'clips_of', 'load_model', 'run_encode', 'run_decode',
            'run_info', 'run_demo', 'run_train', 'run_eval', 'at_least', 'parser', 'main']
 
-# %% ../nbs/51_cli.ipynb #85926f76
+# %% ../nbs/51_cli.ipynb #3448e4af
 import argparse
 import ast
 import sys
@@ -31,7 +31,7 @@ from .triplane import Triplane
 from .video import EXTENSIONS, VideoError, read_clip, to_uint8, video_info, write_clip
 from .viz import save_figure, show_pair, side_by_side
 
-# %% ../nbs/51_cli.ipynb #57306de7
+# %% ../nbs/51_cli.ipynb #63c9f7e8
 def video_files(
     paths:list[str],  # Files and folders
 )->list[Path]:        # Files, in the order given, each folder's sorted
@@ -42,7 +42,7 @@ def video_files(
         out += sorted(f for f in p.rglob('*') if f.suffix.lower() in EXTENSIONS) if p.is_dir() else [p]
     return out
 
-# %% ../nbs/51_cli.ipynb #f102869e
+# %% ../nbs/51_cli.ipynb #a162682a
 def model_config(
     preset:str,         # tiny, S, B or L
     changes:list[str],  # 'name=value' pairs; tuples as 32,64,64
@@ -57,7 +57,7 @@ def model_config(
     try: return getattr(TokConfig, preset)(**kw)
     except TypeError as e: raise ValueError(f'--set {" ".join(changes)}: a value is of the wrong kind ({e})') from None
 
-# %% ../nbs/51_cli.ipynb #f52f7657
+# %% ../nbs/51_cli.ipynb #c039245a
 def check_output(
     path:str|Path,  # A file about to be written
 ):
@@ -66,20 +66,20 @@ def check_output(
     if not folder.is_dir(): raise ValueError(f'{path} cannot be written: {folder} is no folder, create it first')
     if Path(path).is_dir(): raise ValueError(f'{path} is a folder: name a file in it')
 
-# %% ../nbs/51_cli.ipynb #17564a42
+# %% ../nbs/51_cli.ipynb #2e515a0a
 def read_clips(
     files:list[Path],  # Video files
     cfg:TokConfig,     # Length and size of a clip
 )->tuple[list[Tensor],int]: # One full-length clip of each, t h w 3 uint8; how many files were left out
     "Read the first clip of every file; broken and short files are named and left out."
     clips = []
-    for f in tqdm(files, 'reading', leave=False):
+    for f in tqdm(files, 'reading', leave=False, disable=None):
         try: clip = read_clip(f, cfg.clip[0], cfg.clip[1:])
         except VideoError as e: print(f'left out: {e}', file=sys.stderr); continue
         if len(clip)==cfg.clip[0]: clips.append(clip)
     return clips,len(files)-len(clips)
 
-# %% ../nbs/51_cli.ipynb #0ef4cc70
+# %% ../nbs/51_cli.ipynb #a9738fd5
 def clips_of(
     path:str|Path,        # A video file
     cfg:TokConfig,        # Length and size of a clip
@@ -92,14 +92,14 @@ def clips_of(
     end = total if frames is None else min(total, start+frames)
     for s in range(start, end, cfg.clip[0]): yield read_clip(path, min(cfg.clip[0], end-s), cfg.clip[1:], s)
 
-# %% ../nbs/51_cli.ipynb #f5b8857f
+# %% ../nbs/51_cli.ipynb #f5036134
 def load_model(
     name:str,        # A bundled name, a folder, or a hub repository
 )->CoordTok:         # On the best device there is
     "Load a tokenizer and put it on the GPU where there is one."
     return CoordTok.from_pretrained(name).to('cuda' if torch.cuda.is_available() else 'cpu')
 
-# %% ../nbs/51_cli.ipynb #e4bbe2f4
+# %% ../nbs/51_cli.ipynb #4f6b746a
 def run_encode(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -107,7 +107,7 @@ def run_encode(
     check_output(a.output)
     tok,info,start = load_model(a.model),video_info(a.input),time.perf_counter()
     parts,lengths = [],[]
-    for clip in tqdm(clips_of(a.input, tok.cfg, a.start, a.frames), 'encoding', unit='clip', leave=False):
+    for clip in tqdm(clips_of(a.input, tok.cfg, a.start, a.frames), 'encoding', unit='clip', leave=False, disable=None):
         parts.append(tok.encode(clip, refine=a.refine, precision=a.precision).map(Tensor.cpu))
         lengths.append(len(clip))
     planes = Triplane(*map(torch.cat, zip(*parts)))
@@ -115,7 +115,7 @@ def run_encode(
     print(f'{a.output}: {sum(lengths)} frames in {len(parts)} x {planes.n_tokens} tokens, {Path(a.output).stat().st_size:,} bytes, '
           f'{time.perf_counter()-start:.1f} s')
 
-# %% ../nbs/51_cli.ipynb #4acbb003
+# %% ../nbs/51_cli.ipynb #d52916c6
 def run_decode(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -126,12 +126,12 @@ def run_decode(
         raise ValueError(f'{a.input} was made by {file.model} ({file.model_hash}), which is not bundled: pass --model FOLDER')
     tok,start = load_model(a.model or file.model),time.perf_counter()
     file.check(tok)
-    bar = tqdm(enumerate(file.n_frames), 'decoding', total=len(file.n_frames), unit='clip', leave=False)
+    bar = tqdm(enumerate(file.n_frames), 'decoding', total=len(file.n_frames), unit='clip', leave=False, disable=None)
     clips = (tok.decode(file.planes.map(lambda o: o[i:i+1]), frames=slice(0, n), precision=a.precision)[0] for i,n in bar)
     write_clip(a.output, clips, fps=file.fps)
     print(f'{a.output}: {sum(file.n_frames)} frames at {file.fps:g} per second, {time.perf_counter()-start:.1f} s')
 
-# %% ../nbs/51_cli.ipynb #f56b2783
+# %% ../nbs/51_cli.ipynb #2f163df9
 def run_info(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -145,7 +145,7 @@ clips   {len(f.n_frames)} of {f.cfg.clip[0]} frames, {f.cfg.clip[1]}x{f.cfg.clip
 tokens  {f.planes.n_tokens} x {f.cfg.features} a clip, stored as {f.dtype}
 source  {f.source or 'unknown'}, {h}x{w}""")
 
-# %% ../nbs/51_cli.ipynb #badc2d87
+# %% ../nbs/51_cli.ipynb #59f5aada
 def run_demo(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -164,7 +164,7 @@ def run_demo(
     save_figure(show_pair(clip, recon[0]), 'demo', out)
     print(f'look at {out/"demo.mp4"} and {out/"demo.png"}')
 
-# %% ../nbs/51_cli.ipynb #c138f0dd
+# %% ../nbs/51_cli.ipynb #513ec3d8
 def run_train(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -188,7 +188,7 @@ def run_train(
     path = record(a.results or a.out, a.name or Path(a.out).resolve().name, **row)
     print(f'model in {Path(a.out)/"model"}, row in {path}' + (f', held-out PSNR {row["psnr"]:.2f} dB' if val else ''))
 
-# %% ../nbs/51_cli.ipynb #87de89a7
+# %% ../nbs/51_cli.ipynb #62b421cc
 def run_eval(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -203,7 +203,7 @@ def run_eval(
                   seconds=time.perf_counter()-start, left_out=short, **row)
     print(f'{len(clips)} clips ({short} files left out): PSNR {row["psnr"]:.2f} dB, SSIM {row["ssim"]:.3f}, whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
 
-# %% ../nbs/51_cli.ipynb #1c938ced
+# %% ../nbs/51_cli.ipynb #06713f42
 def at_least(
     least:int,  # Smallest value allowed
 ):              # A type for argparse: text to int, with a sentence where it does not fit
@@ -215,7 +215,7 @@ def at_least(
         return n
     return whole
 
-# %% ../nbs/51_cli.ipynb #20edbbd2
+# %% ../nbs/51_cli.ipynb #72a9b70c
 def _options(
     s:argparse.ArgumentParser,  # Receives the options
 ):
@@ -232,13 +232,13 @@ def _options(
     s.add_argument('--name', help='name of the row (default: that of the out folder)')
     for f in fields(TrainConfig): s.add_argument('--'+f.name.replace('_','-'), type=f.type, default=f.default, help=_TRAIN_HELP.get(f.name))
 
-# %% ../nbs/51_cli.ipynb #f70a971a
+# %% ../nbs/51_cli.ipynb #d67dd09c
 _TRAIN_HELP = dict(steps='optimizer steps', batch='clips a step', n='patches a clip', muon_lr='peak step size of matrices',
     adam_lr='peak step size of the rest', weight_decay='decay of matrices', warmup='steps of warm-up', clip_grad='largest gradient norm',
     ema='memory of the averaged weights', short='share of clips cut short', seed='seed of all draws', precision='auto, bfloat16 or float32',
     log_every='steps between lines of the history', save_every='steps between checkpoints', eval_every='steps between looks at held-out clips')
 
-# %% ../nbs/51_cli.ipynb #1be61bb5
+# %% ../nbs/51_cli.ipynb #c6c82592
 def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     "Describe the command line."
     p = argparse.ArgumentParser(prog='coordtok', description='Write video as 1280 tokens on three planes, and read any part of it back.')
@@ -261,7 +261,7 @@ def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     _options(verb('train', run_train))
     return p
 
-# %% ../nbs/51_cli.ipynb #6ecc43af
+# %% ../nbs/51_cli.ipynb #41fce3f4
 def main(
     argv:list[str]|None=None,  # Words after the program's name; None takes the real ones
 )->int:                        # 0 done, 1 bad input, 130 interrupted; bad usage exits with 2 inside argparse
@@ -275,5 +275,5 @@ def main(
         print('coordtok: stopped', file=sys.stderr)
         return 130
 
-# %% ../nbs/51_cli.ipynb #3bc36907
+# %% ../nbs/51_cli.ipynb #12ad7c3a
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main())
