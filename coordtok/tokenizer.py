@@ -6,7 +6,7 @@
 __all__ = ['prepare_clip', 'check_planes', 'check_index', 'cover', 'slice_index', 'fast_dtype', 'precision_context', 'TokModel',
            'paint', 'PlaneCoder', 'check_tokenizer', 'CoordTok']
 
-# %% ../nbs/16_tokenizer.ipynb #daa254c1
+# %% ../nbs/16_tokenizer.ipynb #ab0bf58a
 import tempfile
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -28,7 +28,7 @@ from .video import to_float
 from .weights import (WeightsError, convert_official, load_weights, official_config, pretrained_folder, save_weights,
     unwrap_official, weights_hash)
 
-# %% ../nbs/16_tokenizer.ipynb #a69b65c1
+# %% ../nbs/16_tokenizer.ipynb #2ec778f9
 def _real_frames(n_frames:int|Tensor|None, b:int, t:int, device)->Tensor:
     "Say how many frames of each clip are real, b long."
     n = torch.as_tensor(t if n_frames is None else n_frames, device=device).flatten()
@@ -36,7 +36,7 @@ def _real_frames(n_frames:int|Tensor|None, b:int, t:int, device)->Tensor:
         raise ValueError(f'n_frames={n.tolist()} must be integers from 1 to {t}, the frames of the clip: one for all, or one for each of {b} clips')
     return n.expand(b)
 
-# %% ../nbs/16_tokenizer.ipynb #c6479db3
+# %% ../nbs/16_tokenizer.ipynb #158cba47
 def prepare_clip(
     clip:Tensor,                    # uint8, or float in [-1, 1]; (t h w 3) or (b t h w 3); may be shorter than the model
     n_frames:int|Tensor|None,       # Real frames of each clip; None means all that were given
@@ -59,7 +59,7 @@ def prepare_clip(
     past = torch.arange(cfg.clip[0], device=clip.device) >= n[:,None]
     return (clip.masked_fill(past[:,:,None,None,None], -3.) if cfg.pad=='bias' else clip), n
 
-# %% ../nbs/16_tokenizer.ipynb #8e660a5a
+# %% ../nbs/16_tokenizer.ipynb #d1cde898
 def check_planes(
     planes:Triplane,      # What somebody wants decoded
     cfg:TokConfig,        # What the model wants
@@ -71,7 +71,7 @@ def check_planes(
         raise ValueError(f'planes of shape {[tuple(o.shape) for o in planes]} do not fit this tokenizer, which wants (b, ...) of {want}')
     return Triplane(*planes).map(lambda o: o.to(device, torch.float32))
 
-# %% ../nbs/16_tokenizer.ipynb #4b19f0aa
+# %% ../nbs/16_tokenizer.ipynb #061e0be7
 def check_index(
     index:Tensor,         # Patch indices (t, x, y), b n 3 or n 3, integers
     b:int,                # Clips that are asked
@@ -87,7 +87,7 @@ def check_index(
     if bad.any(): raise ValueError(f'index {index[bad][0].tolist()} lies outside the grid {cfg.grid} of patches')
     return index.long().expand(b, -1, -1) if index.ndim==2 or len(index)!=b else index.long()
 
-# %% ../nbs/16_tokenizer.ipynb #6bcf4500
+# %% ../nbs/16_tokenizer.ipynb #5e465973
 def cover(
     want:slice|int|None,  # Pixels wanted along one axis; None means all
     size:int,             # Pixels along the axis
@@ -102,7 +102,7 @@ def cover(
     need = (pix//patch).unique()
     return need, torch.searchsorted(need, pix//patch)*patch + pix%patch
 
-# %% ../nbs/16_tokenizer.ipynb #3d9203e2
+# %% ../nbs/16_tokenizer.ipynb #41eecbfc
 def slice_index(
     index:Tensor,             # Patch indices of a box in (t, x, y) order, n 3 long
     n_slices:int,             # How many slices, at least
@@ -115,7 +115,7 @@ def slice_index(
     k = min(n_slices, int(frame[-1])+1)
     return [s for g in range(k) for s in (frame%k==g).nonzero()[:,0].tensor_split(-(-n_slices//k))]
 
-# %% ../nbs/16_tokenizer.ipynb #7440cc7f
+# %% ../nbs/16_tokenizer.ipynb #ad78cdc0
 def fast_dtype(
     device:torch.device,  # Where the model lives
 )->torch.dtype|None:      # bfloat16, or None where float32 is the better choice
@@ -126,7 +126,7 @@ def fast_dtype(
         return torch.bfloat16 if has.get('avx512_bf16') or has.get('amx_bf16') else None
     return None
 
-# %% ../nbs/16_tokenizer.ipynb #58e47f80
+# %% ../nbs/16_tokenizer.ipynb #04bc00d4
 def precision_context(
     device:torch.device,      # Where the model lives
     precision:str='auto',     # 'auto': bf16 autocast where the device is fast at it; 'bfloat16'; 'float32': exact
@@ -137,7 +137,7 @@ def precision_context(
     dtype = dict(auto=fast_dtype(device), bfloat16=torch.bfloat16, float32=None)[precision]
     return torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
 
-# %% ../nbs/16_tokenizer.ipynb #231a41dc
+# %% ../nbs/16_tokenizer.ipynb #474f88f5
 class TokModel(nn.Module):
     "Encoder and decoder of one tokenizer (paper, section 3)."
     def __init__(self,
@@ -167,7 +167,7 @@ class TokModel(nn.Module):
         "Encode, then predict the patches asked for: one training step's forward."
         return self.decoder(self.encoder(clip, n_frames), index)
 
-# %% ../nbs/16_tokenizer.ipynb #02eeaf34
+# %% ../nbs/16_tokenizer.ipynb #f78868e3
 def paint(
     decoder:nn.Module,                  # Maps planes and indices to patches
     planes:Triplane,                    # The latent
@@ -184,7 +184,7 @@ def paint(
         out[:,s] = decoder(planes, index[s].to(out.device).expand(len(out), -1, -1)).float()
     return unpatchify(out.unflatten(1, tuple(map(len, need))), cfg.patch)
 
-# %% ../nbs/16_tokenizer.ipynb #6ff258bc
+# %% ../nbs/16_tokenizer.ipynb #7d57c9f8
 class PlaneCoder(TokModel):
     "A tokenizer to use: clips to planes, and planes to any part of the clips."
     @torch.no_grad()
@@ -229,7 +229,7 @@ class PlaneCoder(TokModel):
         t,x,y = (o.to(self.device) for o in inside)
         return clip[:,t][:,:,x][:,:,:,y]
 
-# %% ../nbs/16_tokenizer.ipynb #01ac9c89
+# %% ../nbs/16_tokenizer.ipynb #2fe607ba
 def check_tokenizer(
     tok:TokModel,   # Any tokenizer, of any size
     b:int=2,        # Clips to try it on
@@ -254,7 +254,7 @@ def check_tokenizer(
     assert torch.equal(before[0], clip) and torch.equal(before[1], index), 'the input was changed'
     assert all(torch.equal(p, q) for p,q in zip(before[2], tok.parameters())), 'the weights were changed'
 
-# %% ../nbs/16_tokenizer.ipynb #e46e6d61
+# %% ../nbs/16_tokenizer.ipynb #8660bb58
 def _close(a, b, says:str):
     "Raise an `AssertionError` that says what went wrong unless the tensors agree."
     for p,q in zip(a, b): assert p.shape==q.shape and torch.allclose(p, q, atol=1e-4, rtol=1e-4), says
@@ -273,7 +273,7 @@ def _decoder_laws(tok:TokModel, planes:Triplane, index:Tensor, pred:Tensor):
     sub = gather_patches(clip, grid_index([len(o) for o in need], index.device).expand(len(index), -1, -1), cfg.patch)
     _close([sub], [torch.cat(parts, 1)], 'slices are not what predicting each of them gives')
 
-# %% ../nbs/16_tokenizer.ipynb #46387b0d
+# %% ../nbs/16_tokenizer.ipynb #06a04c56
 def _fill(tok:nn.Module, state:dict[str,Tensor], source:str)->None:
     "Load a state dict, or raise a `WeightsError` that names what does not fit."
     want = tok.state_dict()
@@ -283,9 +283,16 @@ def _fill(tok:nn.Module, state:dict[str,Tensor], source:str)->None:
     if any(found.values()): raise WeightsError(f'{source}: weights do not fit; '+'; '.join(f'{k}: {few(v)}' for k,v in found.items() if v))
     tok.load_state_dict(state)
 
-# %% ../nbs/16_tokenizer.ipynb #a64a46a5
+# %% ../nbs/16_tokenizer.ipynb #b55fe954
+_CARD = """---
+{{ card_data }}
+---
+A CoordTok tokenizer: clips to three planes and back. Load it with `CoordTok.from_pretrained(folder)`; say here what it was trained on.
+"""   # the README.md of a saved model
+
+# %% ../nbs/16_tokenizer.ipynb #b086faa6
 class CoordTok(PlaneCoder, PyTorchModelHubMixin, coders={TokConfig: (asdict, lambda d: TokConfig(**d))},
-               library_name='coordtok', tags=['video', 'tokenizer']):
+               library_name='coordtok', tags=['video', 'tokenizer'], model_card_template=_CARD):
     "A clip to three planes and back (paper, section 3)."
     def _save_pretrained(self, save_directory): "Leave the weights to `save_pretrained`, which knows their dtype."
 
