@@ -301,6 +301,7 @@ d = { 'settings': { 'branch': 'main',
                                   'coordtok.weights.official_config': ('weights.html#official_config', 'coordtok/weights.py'),
                                   'coordtok.weights.pretrained_folder': ('weights.html#pretrained_folder', 'coordtok/weights.py'),
                                   'coordtok.weights.rename_official': ('weights.html#rename_official', 'coordtok/weights.py'),
+                                  'coordtok.weights.replacing': ('weights.html#replacing', 'coordtok/weights.py'),
                                   'coordtok.weights.save_weights': ('weights.html#save_weights', 'coordtok/weights.py'),
                                   'coordtok.weights.unwrap_official': ('weights.html#unwrap_official', 'coordtok/weights.py'),
                                   'coordtok.weights.weights_hash': ('weights.html#weights_hash', 'coordtok/weights.py')}}}

@@ -7,10 +7,9 @@ __all__ = ['TrainConfig', 'lr_scale', 'make_optimizers', 'dct_rows', 'patch_basi
            'ClipBank', 'train_loss', 'train_step', 'evaluate', 'quick_psnr', 'save_state', 'load_state', 'averaged',
            'fit', 'hardware', 'record']
 
-# %% ../nbs/23_train.ipynb #18b43fb0
+# %% ../nbs/23_train.ipynb #0dc64150
 import json
 import math
-import os
 import platform
 import subprocess
 import time
@@ -29,8 +28,9 @@ from .sampling import random_patches
 from .synthetic import synthetic_batch
 from .tokenizer import CoordTok, precision_context
 from .video import VideoError, read_clip, to_float, video_info
+from .weights import replacing
 
-# %% ../nbs/23_train.ipynb #d8fb2934
+# %% ../nbs/23_train.ipynb #7e756427
 @dataclass(frozen=True)
 class TrainConfig:
     "How long, how fast and on how much to train."
@@ -58,7 +58,7 @@ class TrainConfig:
         for k in ('ema','short'):
             if not 0<=getattr(self, k)<=1: raise ValueError(f'{k}={getattr(self, k)} must lie between 0 and 1')
 
-# %% ../nbs/23_train.ipynb #a6780f0d
+# %% ../nbs/23_train.ipynb #1c2639f6
 def lr_scale(
     step:int,     # Steps done
     steps:int,    # Steps in all
@@ -68,7 +68,7 @@ def lr_scale(
     if step<warmup: return (step+1)/warmup
     return .5*(1+math.cos(math.pi*(step-warmup)/max(1, steps-warmup)))
 
-# %% ../nbs/23_train.ipynb #20570fc1
+# %% ../nbs/23_train.ipynb #a834650b
 def make_optimizers(
     model:nn.Module,   # What to train
     cfg:TrainConfig,   # Step sizes
@@ -80,7 +80,7 @@ def make_optimizers(
     opts = [AdamW(rest, lr=cfg.adam_lr, betas=(.9,.98), weight_decay=0)]
     return opts + ([Muon(inner, lr=cfg.muon_lr, weight_decay=cfg.weight_decay)] if inner else [])
 
-# %% ../nbs/23_train.ipynb #9d9c8f50
+# %% ../nbs/23_train.ipynb #5ad8e4eb
 def dct_rows(
     n:int,  # Samples along one axis
 )->Tensor:  # Orthonormal cosine waves, n n, row k with k half-waves
@@ -90,7 +90,7 @@ def dct_rows(
     rows[0] /= 2**.5
     return rows
 
-# %% ../nbs/23_train.ipynb #67588d42
+# %% ../nbs/23_train.ipynb #7e82b023
 def patch_basis(
     patch:tuple[int,int,int],  # Pixels of a patch: frames, rows, columns
     d:int,                     # How many waves at most
@@ -104,7 +104,7 @@ def patch_basis(
     full = torch.einsum('at,bh,cw,ek->abcethwk', *waves, colours).flatten(0, 3).flatten(1)
     return full[order],f.flatten()[order]
 
-# %% ../nbs/23_train.ipynb #89687232
+# %% ../nbs/23_train.ipynb #a2e5c3c7
 @torch.no_grad()
 def natural_init(
     tok:CoordTok,  # A new model, changed in place
@@ -122,7 +122,7 @@ def natural_init(
         if '.blocks.' in k and k.endswith(('.out.weight', '.mlp.2.weight')): p.zero_()
     return tok
 
-# %% ../nbs/23_train.ipynb #d3d0008f
+# %% ../nbs/23_train.ipynb #a93e957f
 class Ema:
     "A slowly following copy of a model's weights."
     def __init__(self,
@@ -139,7 +139,7 @@ class Ema:
         w = 1-min(self.decay, (1+self.n)/(10+self.n))
         for k,v in model.state_dict().items(): self.state[k].lerp_(v.to(self.state[k].dtype), w)
 
-# %% ../nbs/23_train.ipynb #a56706c9
+# %% ../nbs/23_train.ipynb #eb437f49
 def step_generator(
     seed:int,  # The run's seed
     step:int,  # The step about to be taken
@@ -147,7 +147,7 @@ def step_generator(
     "Make all randomness of a step a function of its number: resuming needs no saved state."
     return torch.Generator().manual_seed(seed*1_000_003+step)
 
-# %% ../nbs/23_train.ipynb #81e00d26
+# %% ../nbs/23_train.ipynb #a8857f39
 class ClipBank:
     "Decoded clips in memory: files are read once, every batch cuts them anew."
     def __init__(self,
@@ -198,7 +198,7 @@ class ClipBank:
         c = c[t0:t0+n, h0:h0+h, w0:w0+w]
         return c.flip([d for d,yes in ((0, u[4]<.5), (2, (u[4]*2)%1<.5)) if yes])
 
-# %% ../nbs/23_train.ipynb #d0d318df
+# %% ../nbs/23_train.ipynb #f015b622
 def train_loss(
     tok:CoordTok,       # The model
     clip:Tensor,        # Clips, b t h w 3 uint8 or float in [-1, 1]
@@ -214,7 +214,7 @@ def train_loss(
     pred = tok(clip, index, None if full else n_frames.to(tok.device))
     return (pred.float()-gather_patches(clip, index, cfg.patch)).square().mean()
 
-# %% ../nbs/23_train.ipynb #e98468f9
+# %% ../nbs/23_train.ipynb #bcb9addc
 def train_step(
     tok:CoordTok,        # The model, in train mode
     opts:list[torch.optim.Optimizer], # Its optimizers
@@ -234,7 +234,7 @@ def train_step(
         opt.step(); opt.zero_grad()
     return loss.item()
 
-# %% ../nbs/23_train.ipynb #03a53673
+# %% ../nbs/23_train.ipynb #3ce73689
 def evaluate(
     tok:CoordTok,              # The model
     clips:Sequence[Tensor],    # Held-out clips, t h w 3 uint8
@@ -248,7 +248,7 @@ def evaluate(
         rows.append(torch.stack([psnr(out, clip)[0], ssim(out, clip)[0], psnr(out, clip, per='clip')[0]]))
     return dict(zip(('psnr','ssim','psnr_clip'), torch.stack(rows).mean(0).tolist()), n_clips=len(rows))
 
-# %% ../nbs/23_train.ipynb #4c6e1365
+# %% ../nbs/23_train.ipynb #c8629ee0
 def quick_psnr(
     tok:CoordTok,              # The model
     clips:Sequence[Tensor],    # Held-out clips, t h w 3 uint8
@@ -261,20 +261,16 @@ def quick_psnr(
         out.append(-10*math.log10(loss.item()/4))
     return sum(out)/len(out)
 
-# %% ../nbs/23_train.ipynb #dafbdc68
+# %% ../nbs/23_train.ipynb #81f79cac
 def save_state(
     path:str|Path,   # The checkpoint file
     **state,         # What to keep: tensors, numbers, text, and dicts and lists of them
 ):
     "Write a checkpoint whole or not at all."
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try: torch.save(state, tmp); os.replace(tmp, path)
-    except Exception as e:
-        tmp.unlink(missing_ok=True)
-        raise OSError(f'{path}: could not be written ({e}); the old checkpoint is untouched') from None
+    with replacing(path, 'the old checkpoint is untouched') as part: torch.save(state, part)
 
-# %% ../nbs/23_train.ipynb #7db700b7
+# %% ../nbs/23_train.ipynb #6ebbbc11
 def load_state(
     path:str|Path,        # A checkpoint written by `fit`
     tok:CoordTok,         # Receives the weights
@@ -291,7 +287,7 @@ def load_state(
     for o,d in zip(opts, s['opts']): o.load_state_dict(d)
     return s['step'],s['history']
 
-# %% ../nbs/23_train.ipynb #5dd89509
+# %% ../nbs/23_train.ipynb #928024e2
 def averaged(
     tok:CoordTok,  # The model
     ema:Ema,       # Its average
@@ -301,7 +297,7 @@ def averaged(
     out.load_state_dict(ema.state)
     return out.eval()
 
-# %% ../nbs/23_train.ipynb #775396b6
+# %% ../nbs/23_train.ipynb #03c1ef32
 def fit(
     tok:CoordTok,                    # The model; trained in place, averaged weights at the end
     bank:ClipBank,                   # Training clips
@@ -334,13 +330,13 @@ def fit(
     tok.eval()
     return history
 
-# %% ../nbs/23_train.ipynb #0e703f6d
+# %% ../nbs/23_train.ipynb #7804b953
 def hardware()->str:  # One line
     "Name the machine that a number was measured on."
     if torch.cuda.is_available(): return f'{torch.cuda.device_count()} x {torch.cuda.get_device_name()}'
     return f"{torch.cpu.get_capabilities().get('cpu_name', platform.processor())}, {torch.get_num_threads()} threads"
 
-# %% ../nbs/23_train.ipynb #9a917dbf
+# %% ../nbs/23_train.ipynb #9e003abd
 def record(
     folder:str|Path,  # Where rows live: `data/results` in a checkout
     name:str,         # Name of the run: it becomes the file's name
@@ -351,6 +347,5 @@ def record(
     row = dict(name=name, **row, hardware=hardware(), torch=torch.__version__, commit=git, date=time.strftime('%Y-%m-%d'))
     path = Path(folder)/f'{name}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_suffix('.tmp')
-    tmp.write_text(json.dumps(row, indent=1)+'\n'); os.replace(tmp, path)
+    with replacing(path) as part: part.write_text(json.dumps(row, indent=1)+'\n')
     return path

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['WeightsError', 'unwrap_official', 'official_config', 'rename_official', 'convert_official', 'weights_hash',
-           'atomic_save', 'save_weights', 'bundled_names', 'pretrained_folder', 'load_weights']
+           'replacing', 'atomic_save', 'save_weights', 'bundled_names', 'pretrained_folder', 'load_weights']
 
-# %% ../nbs/14_weights.ipynb #e957521b
+# %% ../nbs/14_weights.ipynb #43153d70
 import hashlib
 import json
 import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,11 +23,11 @@ from torch import Tensor
 
 from .config import TokConfig
 
-# %% ../nbs/14_weights.ipynb #87b94161
+# %% ../nbs/14_weights.ipynb #91ee4ed9
 class WeightsError(ValueError):
     "Weights that cannot be read, or do not belong to the model they were offered to."
 
-# %% ../nbs/14_weights.ipynb #fcf1fb39
+# %% ../nbs/14_weights.ipynb #26ed13ed
 def _open(path:Path)->dict:
     "Read a checkpoint file without running anything in it."
     if not path.is_file(): raise WeightsError(f'{path}: no such file; give the path of a released .pth or a .safetensors file')
@@ -35,7 +36,7 @@ def _open(path:Path)->dict:
         cause = 'it holds objects that could run code, or is no checkpoint' if 'weights_only' in str(e) else f'damaged or another kind of file, {type(e).__name__}'
         raise WeightsError(f'{path}: cannot be read safely ({cause}); get a checkpoint of plain tensors') from None
 
-# %% ../nbs/14_weights.ipynb #e2f6ac83
+# %% ../nbs/14_weights.ipynb #074f5f17
 def unwrap_official(
     source:str|Path|dict,  # A `.pth` or `.safetensors` file, or a dict: a checkpoint or a state dict
 )->dict[str,Tensor]:       # The state dict with released names
@@ -49,7 +50,7 @@ def unwrap_official(
         raise WeightsError(f'not a released CoordTok tokenizer: encoder.cross_pos_emb is missing among {len(state)} tensors ({", ".join(list(state)[:3])} ...)')
     return state
 
-# %% ../nbs/14_weights.ipynb #3a7590ce
+# %% ../nbs/14_weights.ipynb #f86d0d02
 def _shape(w:dict[str,Tensor], key:str)->tuple[int,...]:
     "Look up the shape of a tensor that must be there."
     if key not in w: raise WeightsError(f'released weights lack {key}; the file is incomplete')
@@ -59,7 +60,7 @@ def _depth(w:dict[str,Tensor], prefix:str)->int:
     "Count the layers under a prefix."
     return 1+max((int(m[1]) for k in w if (m := re.match(re.escape(prefix)+r'\.(\d+)', k))), default=-1)
 
-# %% ../nbs/14_weights.ipynb #057ee6d6
+# %% ../nbs/14_weights.ipynb #bf53f0e1
 def official_config(
     w:dict[str,Tensor],      # State dict with released names
     enc_heads:int|None=None, # Encoder heads; None means width//64
@@ -80,7 +81,7 @@ def official_config(
         enc_layers=_depth(w, 'encoder.encoder.layers'), cross_layers=_depth(w, 'encoder.transformer.layers'), dec_width=dec_d,
         dec_heads=dec_heads or max(1, dec_d//64), dec_layers=_depth(w, 'decoder.transformer.layers'), pad='bias', lookup='float')
 
-# %% ../nbs/14_weights.ipynb #0a3b4e41
+# %% ../nbs/14_weights.ipynb #5717a1e5
 _RENAMES = [(r'^encoder\.encoder\.patch_embed\.proj', 'encoder.video.embed'), (r'^encoder\.encoder\.pos_emb', 'encoder.video.pos'),
     (r'^encoder\.encoder\.cls_token', 'encoder.video.cls'), (r'^encoder\.encoder\.layers', 'encoder.video.blocks'),
     (r'^encoder\.encoder\.norm', 'encoder.video.norm'), (r'^encoder\.cross_pos_emb', 'encoder.cross_pos'),
@@ -91,7 +92,7 @@ _RENAMES = [(r'^encoder\.encoder\.patch_embed\.proj', 'encoder.video.embed'), (r
     (r'\bout_proj', 'out'), (r'attn\.proj', 'attn.out'), (r'mlp\.fc1', 'mlp.0'), (r'mlp\.(fc2|3)\b', 'mlp.2')]
 _PLANES = dict(xy=0, yt=1, xt=2)
 
-# %% ../nbs/14_weights.ipynb #e61a9ad2
+# %% ../nbs/14_weights.ipynb #381afa75
 def rename_official(
     key:str,  # A released name
 )->str:       # Our name (fused projections keep a `.qkv` that `convert_official` cuts)
@@ -102,7 +103,7 @@ def rename_official(
     key = re.sub(r'encoder\.projectors_(\w\w)', lambda m: f'encoder.project.{_PLANES[m[1]]}', key)
     return re.sub(r'\.in_proj_(weight|bias)', r'.qkv.\1', key)
 
-# %% ../nbs/14_weights.ipynb #f4cd7834
+# %% ../nbs/14_weights.ipynb #9f7e774b
 def convert_official(
     w:dict[str,Tensor],  # State dict with released names
 )->dict[str,Tensor]:     # State dict of our `CoordTok`
@@ -119,7 +120,7 @@ def convert_official(
         else: out[k] = v
     return out
 
-# %% ../nbs/14_weights.ipynb #9e5e2d2e
+# %% ../nbs/14_weights.ipynb #d8518483
 def weights_hash(
     cfg:TokConfig,           # The config
     state:dict[str,Tensor],  # The weights
@@ -129,22 +130,31 @@ def weights_hash(
     for k in sorted(state): h.update(k.encode()); h.update(state[k].detach().float().cpu().contiguous().numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/14_weights.ipynb #95fc83e9
+# %% ../nbs/14_weights.ipynb #3b731c5a
+@contextmanager
+def replacing(
+    path:str|Path,                      # Where the file should be
+    promise:str='nothing was changed',  # What the error says of the old file
+):                                      # A context that gives a temporary path in the same folder
+    "Write a file whole or not at all: what the block wrote takes the place of `path`; an `OSError` says why not."
+    path = Path(path)
+    part = path.with_name(f'.{path.name}.{uuid4().hex[:8]}.tmp')
+    try:
+        yield part
+        os.replace(part, path)
+    except Exception as e: raise OSError(f'{path}: could not be written ({e}); {promise}') from None
+    finally: part.unlink(missing_ok=True)
+
+# %% ../nbs/14_weights.ipynb #400b2a22
 def atomic_save(
     path:str|Path,                      # Where the file should be
     tensors:dict[str,Tensor],           # What to store
     metadata:dict[str,str]|None=None,   # Text stored beside them
 )->None:
     "Write a safetensors file whole or not at all; an `OSError` says why not, and the old file is as it was."
-    path = Path(path)
-    part = path.with_name(f'.{path.name}.{uuid4().hex[:8]}.tmp')
-    try:
-        save_file({k:v.detach().cpu().contiguous() for k,v in tensors.items()}, part, metadata)
-        os.replace(part, path)
-    except Exception as e: raise OSError(f'{path}: could not be written ({e}); nothing was changed') from None
-    finally: part.unlink(missing_ok=True)
+    with replacing(path) as part: save_file({k:v.detach().cpu().contiguous() for k,v in tensors.items()}, part, metadata)
 
-# %% ../nbs/14_weights.ipynb #cf0ab624
+# %% ../nbs/14_weights.ipynb #6e8bac4e
 def save_weights(
     path:str|Path,                 # Where the file should be
     state:dict[str,Tensor],        # The weights
@@ -153,14 +163,14 @@ def save_weights(
     "Write weights as safetensors, atomically."
     atomic_save(path, {k:v if dtype is None else v.to(dtype) for k,v in state.items()}, dict(format='pt'))
 
-# %% ../nbs/14_weights.ipynb #09c3d0f5
+# %% ../nbs/14_weights.ipynb #0324060a
 _PRETRAINED = Path(__file__).parent/'pretrained' if '__file__' in globals() else Path('../coordtok/pretrained')
 
 def bundled_names()->list[str]:  # Names that `pretrained_folder` knows without a network
     "List the models that ship inside the package."
     return sorted(p.parent.name for p in _PRETRAINED.glob('*/model.safetensors'))
 
-# %% ../nbs/14_weights.ipynb #db6489b7
+# %% ../nbs/14_weights.ipynb #79d55634
 def pretrained_folder(
     name:str|Path,  # A bundled name, a folder, or a hub repository as owner/name
     **kw,           # Passed on to `huggingface_hub.snapshot_download`
@@ -179,7 +189,7 @@ def pretrained_folder(
         raise WeightsError(f'{name}: not a bundled name (there is: {known}), not a folder, and not a hub repository that can be '
                            f'reached ({type(e).__name__})') from None
 
-# %% ../nbs/14_weights.ipynb #9b7482b8
+# %% ../nbs/14_weights.ipynb #23cc5aae
 def load_weights(
     folder:str|Path,                      # Holds config.json and model.safetensors
 )->tuple[TokConfig,dict[str,Tensor]]:     # Config and float32 weights
