@@ -4,16 +4,13 @@
 
 # %% auto #0
 __all__ = ['WeightsError', 'unwrap_official', 'official_config', 'rename_official', 'convert_official', 'weights_hash',
-           'replacing', 'atomic_save', 'save_weights', 'bundled_names', 'pretrained_folder', 'load_weights']
+           'atomic_save', 'save_weights', 'bundled_names', 'pretrained_folder', 'load_weights']
 
-# %% ../nbs/14_weights.ipynb #43153d70
+# %% ../nbs/14_weights.ipynb #d6ba9f5a
 import hashlib
 import json
-import os
 import re
-from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import torch
 from einops import rearrange
@@ -22,12 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .config import TokConfig
+from .store import replacing
 
-# %% ../nbs/14_weights.ipynb #91ee4ed9
+# %% ../nbs/14_weights.ipynb #3109a649
 class WeightsError(ValueError):
     "Weights that cannot be read, or do not belong to the model they were offered to."
 
-# %% ../nbs/14_weights.ipynb #26ed13ed
+# %% ../nbs/14_weights.ipynb #0e7141ad
 def _open(path:Path)->dict:
     "Read a checkpoint file without running anything in it."
     if not path.is_file(): raise WeightsError(f'{path}: no such file; give the path of a released .pth or a .safetensors file')
@@ -36,7 +34,7 @@ def _open(path:Path)->dict:
         cause = 'it holds objects that could run code, or is no checkpoint' if 'weights_only' in str(e) else f'damaged or another kind of file, {type(e).__name__}'
         raise WeightsError(f'{path}: cannot be read safely ({cause}); get a checkpoint of plain tensors') from None
 
-# %% ../nbs/14_weights.ipynb #074f5f17
+# %% ../nbs/14_weights.ipynb #a2a66fbc
 def unwrap_official(
     source:str|Path|dict,  # A `.pth` or `.safetensors` file, or a dict: a checkpoint or a state dict
 )->dict[str,Tensor]:       # The state dict with released names
@@ -50,7 +48,7 @@ def unwrap_official(
         raise WeightsError(f'not a released CoordTok tokenizer: encoder.cross_pos_emb is missing among {len(state)} tensors ({", ".join(list(state)[:3])} ...)')
     return state
 
-# %% ../nbs/14_weights.ipynb #f86d0d02
+# %% ../nbs/14_weights.ipynb #5f19309b
 def _shape(w:dict[str,Tensor], key:str)->tuple[int,...]:
     "Look up the shape of a tensor that must be there."
     if key not in w: raise WeightsError(f'released weights lack {key}; the file is incomplete')
@@ -60,7 +58,7 @@ def _depth(w:dict[str,Tensor], prefix:str)->int:
     "Count the layers under a prefix."
     return 1+max((int(m[1]) for k in w if (m := re.match(re.escape(prefix)+r'\.(\d+)', k))), default=-1)
 
-# %% ../nbs/14_weights.ipynb #bf53f0e1
+# %% ../nbs/14_weights.ipynb #05ee2e63
 def official_config(
     w:dict[str,Tensor],      # State dict with released names
     enc_heads:int|None=None, # Encoder heads; None means width//64
@@ -81,7 +79,7 @@ def official_config(
         enc_layers=_depth(w, 'encoder.encoder.layers'), cross_layers=_depth(w, 'encoder.transformer.layers'), dec_width=dec_d,
         dec_heads=dec_heads or max(1, dec_d//64), dec_layers=_depth(w, 'decoder.transformer.layers'), pad='bias', lookup='float')
 
-# %% ../nbs/14_weights.ipynb #5717a1e5
+# %% ../nbs/14_weights.ipynb #05692bb1
 _RENAMES = [(r'^encoder\.encoder\.patch_embed\.proj', 'encoder.video.embed'), (r'^encoder\.encoder\.pos_emb', 'encoder.video.pos'),
     (r'^encoder\.encoder\.cls_token', 'encoder.video.cls'), (r'^encoder\.encoder\.layers', 'encoder.video.blocks'),
     (r'^encoder\.encoder\.norm', 'encoder.video.norm'), (r'^encoder\.cross_pos_emb', 'encoder.cross_pos'),
@@ -92,7 +90,7 @@ _RENAMES = [(r'^encoder\.encoder\.patch_embed\.proj', 'encoder.video.embed'), (r
     (r'\bout_proj', 'out'), (r'attn\.proj', 'attn.out'), (r'mlp\.fc1', 'mlp.0'), (r'mlp\.(fc2|3)\b', 'mlp.2')]
 _PLANES = dict(xy=0, yt=1, xt=2)
 
-# %% ../nbs/14_weights.ipynb #381afa75
+# %% ../nbs/14_weights.ipynb #2e1409bf
 def rename_official(
     key:str,  # A released name
 )->str:       # Our name (fused projections keep a `.qkv` that `convert_official` cuts)
@@ -103,7 +101,7 @@ def rename_official(
     key = re.sub(r'encoder\.projectors_(\w\w)', lambda m: f'encoder.project.{_PLANES[m[1]]}', key)
     return re.sub(r'\.in_proj_(weight|bias)', r'.qkv.\1', key)
 
-# %% ../nbs/14_weights.ipynb #9f7e774b
+# %% ../nbs/14_weights.ipynb #d3d2d37d
 def convert_official(
     w:dict[str,Tensor],  # State dict with released names
 )->dict[str,Tensor]:     # State dict of our `CoordTok`
@@ -120,7 +118,7 @@ def convert_official(
         else: out[k] = v
     return out
 
-# %% ../nbs/14_weights.ipynb #d8518483
+# %% ../nbs/14_weights.ipynb #a64f85fe
 def weights_hash(
     cfg:TokConfig,           # The config
     state:dict[str,Tensor],  # The weights
@@ -130,22 +128,7 @@ def weights_hash(
     for k in sorted(state): h.update(k.encode()); h.update(state[k].detach().float().cpu().contiguous().numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/14_weights.ipynb #3b731c5a
-@contextmanager
-def replacing(
-    path:str|Path,                      # Where the file should be
-    promise:str='nothing was changed',  # What the error says of the old file
-):                                      # A context that gives a temporary path in the same folder
-    "Write a file whole or not at all: what the block wrote takes the place of `path`; an `OSError` says why not."
-    path = Path(path)
-    part = path.with_name(f'.{path.name}.{uuid4().hex[:8]}.tmp')
-    try:
-        yield part
-        os.replace(part, path)
-    except Exception as e: raise OSError(f'{path}: could not be written ({e}); {promise}') from None
-    finally: part.unlink(missing_ok=True)
-
-# %% ../nbs/14_weights.ipynb #400b2a22
+# %% ../nbs/14_weights.ipynb #62ef92a4
 def atomic_save(
     path:str|Path,                      # Where the file should be
     tensors:dict[str,Tensor],           # What to store
@@ -154,7 +137,7 @@ def atomic_save(
     "Write a safetensors file whole or not at all; an `OSError` says why not, and the old file is as it was."
     with replacing(path) as part: save_file({k:v.detach().cpu().contiguous() for k,v in tensors.items()}, part, metadata)
 
-# %% ../nbs/14_weights.ipynb #6e8bac4e
+# %% ../nbs/14_weights.ipynb #de0b57e7
 def save_weights(
     path:str|Path,                 # Where the file should be
     state:dict[str,Tensor],        # The weights
@@ -163,14 +146,14 @@ def save_weights(
     "Write weights as safetensors, atomically."
     atomic_save(path, {k:v if dtype is None else v.to(dtype) for k,v in state.items()}, dict(format='pt'))
 
-# %% ../nbs/14_weights.ipynb #0324060a
+# %% ../nbs/14_weights.ipynb #5bf0de9c
 _PRETRAINED = Path(__file__).parent/'pretrained' if '__file__' in globals() else Path('../coordtok/pretrained')
 
 def bundled_names()->list[str]:  # Names that `pretrained_folder` knows without a network
     "List the models that ship inside the package."
     return sorted(p.parent.name for p in _PRETRAINED.glob('*/model.safetensors'))
 
-# %% ../nbs/14_weights.ipynb #79d55634
+# %% ../nbs/14_weights.ipynb #77bda62c
 def pretrained_folder(
     name:str|Path,  # A bundled name, a folder, or a hub repository as owner/name
     **kw,           # Passed on to `huggingface_hub.snapshot_download`
@@ -189,7 +172,7 @@ def pretrained_folder(
         raise WeightsError(f'{name}: not a bundled name (there is: {known}), not a folder, and not a hub repository that can be '
                            f'reached ({type(e).__name__})') from None
 
-# %% ../nbs/14_weights.ipynb #23cc5aae
+# %% ../nbs/14_weights.ipynb #e92db39e
 def load_weights(
     folder:str|Path,                      # Holds config.json and model.safetensors
 )->tuple[TokConfig,dict[str,Tensor]]:     # Config and float32 weights
