@@ -10,12 +10,15 @@ __all__ = ['TokConfig', 'VideoError', 'VideoFolder', 'read_clip', 'resize_clip',
            'patchify', 'random_index', 'unit_coords', 'unpatchify', 'Triplane', 'read_plane', 'read_triplane',
            'Encoder', 'Decoder', 'WeightsError', 'bundled_names', 'refine_planes', 'CoordTok', 'check_tokenizer',
            'TokenError', 'load_tokens', 'save_tokens', 'SAMPLERS', 'motion_weighted', 'random_frames', 'random_patches',
-           'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim', 'ClipBank',
-           'TrainConfig', 'evaluate', 'fit', 'natural_init', 'quick_psnr', 'record']
+           'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim', 'LossError',
+           'perceptual', 'perceptual_net', 'reconstruction_loss', 'ClipCache', 'ClipBank', 'Draws', 'prepare_ucf101',
+           'FAST_MODEL', 'RECIPES', 'TrainConfig', 'DivergedError', 'Stopped', 'evaluate', 'fit', 'natural_init',
+           'new_tokenizer', 'quick_psnr', 'recipe', 'record', 'run_bench']
 
-# %% ../nbs/52_core.ipynb #506468f6
+# %% ../nbs/52_core.ipynb #47c928d0
 from .config import TokConfig
 from .video import VideoError, VideoFolder, read_clip, resize_clip, to_float, to_uint8, video_info, write_clip
+from .cache import ClipCache
 from .synthetic import MOTIONS, SyntheticClips, bundled_clip, bundled_clips, synthetic_batch, synthetic_clip
 from .viz import (play, save_figure, show_curve, show_index, show_pair, show_plane, show_planes, show_slices, show_strip,
     side_by_side, small_figures)
@@ -29,9 +32,16 @@ from .tokenizer import CoordTok, check_tokenizer
 from .tokens import TokenError, load_tokens, save_tokens
 from .sampling import SAMPLERS, motion_weighted, random_frames, random_patches, strided_frames, tubes
 from .metrics import floors, psnr, psnr_by_frame, seam_ratio, ssim
-from .train import ClipBank, TrainConfig, evaluate, fit, natural_init, quick_psnr, record
+from .init import natural_init
+from .losses import LossError, perceptual, perceptual_net, reconstruction_loss
+from .store import record
+from .train import DivergedError, Stopped
+from .bank import ClipBank, Draws
+from .ucf101 import prepare_ucf101
+from .recipe import FAST_MODEL, RECIPES, TrainConfig, evaluate, fit, new_tokenizer, quick_psnr, recipe
+from .bench import run_bench
 
-# %% ../nbs/52_core.ipynb #8038b5ef
+# %% ../nbs/52_core.ipynb #c40b822e
 _all_ = ['TokConfig',
     'VideoError', 'VideoFolder', 'read_clip', 'resize_clip', 'to_float', 'to_uint8', 'video_info', 'write_clip',
     'MOTIONS', 'SyntheticClips', 'bundled_clip', 'bundled_clips', 'synthetic_batch', 'synthetic_clip',
@@ -41,4 +51,6 @@ _all_ = ['TokConfig',
     'Triplane', 'read_plane', 'read_triplane', 'Encoder', 'Decoder',
     'WeightsError', 'bundled_names', 'refine_planes', 'CoordTok', 'check_tokenizer', 'TokenError', 'load_tokens', 'save_tokens',
     'SAMPLERS', 'motion_weighted', 'random_frames', 'random_patches', 'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim',
-    'ClipBank', 'TrainConfig', 'evaluate', 'fit', 'natural_init', 'quick_psnr', 'record']
+    'LossError', 'perceptual', 'perceptual_net', 'reconstruction_loss', 'ClipCache', 'ClipBank', 'Draws', 'prepare_ucf101',
+    'FAST_MODEL', 'RECIPES', 'TrainConfig', 'DivergedError', 'Stopped', 'evaluate', 'fit', 'natural_init', 'new_tokenizer', 'quick_psnr', 'recipe', 'record',
+    'run_bench']
