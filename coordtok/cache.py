@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ClipCache', 'CachedFolder']
 
-# %% ../nbs/07_cache.ipynb #587b45fd
+# %% ../nbs/07_cache.ipynb #d2c9602b
 import os
 import re
 import struct
@@ -26,7 +26,7 @@ from torch import Tensor
 from .store import replacing
 from .video import VideoError, VideoFolder, read_clip
 
-# %% ../nbs/07_cache.ipynb #1de6caed
+# %% ../nbs/07_cache.ipynb #e144f0e8
 _TAIL = struct.Struct('<qqI')   # the source's mtime_ns and bytes, and the crc32 of all that stands before
 _VERSION = 1                    # part of every name: raise it when `read_clip` comes to give other pixels
 
@@ -42,7 +42,7 @@ def _name(file:str|os.PathLike, n_frames, size, start, stride, backend) -> str:
     text = '|'.join(map(str, (_VERSION, n_frames, size, start, stride, backend)))
     return f'clip-{sha256(os.fsencode(os.path.abspath(file)) + text.encode()).hexdigest()[:32]}.npy'
 
-# %% ../nbs/07_cache.ipynb #d5741cc2
+# %% ../nbs/07_cache.ipynb #7b91feda
 def _mark(s:os.stat_result) -> tuple: return s.st_ino, s.st_mtime_ns, s.st_size
 
 def _touch(path:Path, s:os.stat_result) -> None:
@@ -55,14 +55,14 @@ def _write(path:Path, clip:Tensor, state:tuple[int,int]) -> tuple[tuple, tuple]:
     npy.write_array_header_1_0(head, npy.header_data_from_array_1_0(pixels))
     start = head.getvalue()
     crc = zlib.crc32(struct.pack('<qq', *state), zlib.crc32(pixels, zlib.crc32(start)))
-    with replacing(path, 'clips are decoded without a cache from now on: make room or name another folder') as part:
+    with replacing(path, 'the clip is only decoded') as part:
         with open(part, 'wb') as f:
             for piece in (start, pixels, _TAIL.pack(*state, crc)): f.write(piece)
         _touch(part, os.stat(part))
         mark = _mark(os.stat(part))     # a rename keeps it
     return mark, (len(start), tuple(pixels.shape), state)
 
-# %% ../nbs/07_cache.ipynb #8683614e
+# %% ../nbs/07_cache.ipynb #a249683c
 def _map(path:Path) -> Tensor:
     "Map a file as bytes, without keeping it open."
     return torch.from_file(str(path), shared=False, size=os.path.getsize(path), dtype=torch.uint8)
@@ -79,7 +79,7 @@ def _inspect(path:Path) -> tuple[int, tuple, tuple]:
         raise ValueError(f'{path} is damaged')
     return head.tell(), shape, tuple(state)
 
-# %% ../nbs/07_cache.ipynb #72a63bba
+# %% ../nbs/07_cache.ipynb #76e837d3
 _ENTRY, _LEFTOVER = r'clip-[0-9a-f]{32}\.npy', r'\.clip-[0-9a-f]{32}\.npy\..*\.tmp'
 
 def _files(folder:Path, pattern:str) -> list[tuple[int,int,str]]:
@@ -98,7 +98,7 @@ def _remove(path:str) -> bool:
     except OSError: return False
     return True
 
-# %% ../nbs/07_cache.ipynb #a3d9d93b
+# %% ../nbs/07_cache.ipynb #237de3a3
 def _tidy(folder:Path, max_bytes:int, hour:int=3600*10**9) -> tuple[int,int]:
     "Sweep up after killed processes and remove the longest unused entries above the bound; return bytes left and entries removed."
     for used, _, path in _files(folder, _LEFTOVER):
@@ -111,7 +111,7 @@ def _tidy(folder:Path, max_bytes:int, hour:int=3600*10**9) -> tuple[int,int]:
         if _remove(path): total, removed = total-size, removed+1
     return total, removed
 
-# %% ../nbs/07_cache.ipynb #5a1a2228
+# %% ../nbs/07_cache.ipynb #e8104674
 class _Bounded:
     "A folder of entries, together below a bound."
     def __init__(self, folder:str|os.PathLike, max_bytes:float):
@@ -136,12 +136,12 @@ class _Bounded:
         "Write an entry unless it is too large or nothing can be written; return its mark and layout."
         if not self.writable or clip.nbytes > self.max_bytes: return None
         try: kept = _write(path, clip, state)
-        except OSError as e: return self._give_up(str(e))
+        except OSError as e: return self._give_up(f'{e}: no more clips are kept, make room or name another folder')
         self._spare -= clip.nbytes
         if self._spare < 0: self._make_room()
         return kept
 
-# %% ../nbs/07_cache.ipynb #f5278e73
+# %% ../nbs/07_cache.ipynb #5b1f4706
 def _find(path:Path, state:tuple, sound:dict) -> Tensor|None:
     "Open an entry if there is one, whole and for this state of the source; `sound` remembers those read through."
     try:
@@ -154,7 +154,7 @@ def _find(path:Path, state:tuple, sound:dict) -> Tensor|None:
     _touch(path, s)
     return clip
 
-# %% ../nbs/07_cache.ipynb #59fe4f3c
+# %% ../nbs/07_cache.ipynb #c15a9c38
 class ClipCache(_Bounded):
     "Decoded clips in a folder: `get` gives what `read_clip` gives, and decodes it once."
     def __init__(self,
@@ -193,7 +193,7 @@ class ClipCache(_Bounded):
         return (f'{self.folder.name}: {len(self)} clips, {self.nbytes/1e6:.1f} of {self.max_bytes/1e6:.1f} MB; {self.hits} hits, '
                 f'{self.misses} misses, {self.evicted} evicted, {self.seconds:.2f} s decoding')
 
-# %% ../nbs/07_cache.ipynb #2b82c2a6
+# %% ../nbs/07_cache.ipynb #2a22673e
 class CachedFolder(VideoFolder):
     "A `VideoFolder` that decodes every film once."
     def __init__(self,

@@ -6,7 +6,7 @@
 __all__ = ['replacing', 'to_disk', 'digest', 'differences', 'Store', 'save_checkpoint', 'prune', 'sweep', 'load_checkpoint',
            'locked', 'hardware', 'record']
 
-# %% ../nbs/06_store.ipynb #0ce59156
+# %% ../nbs/06_store.ipynb #2d3feb39
 import hashlib
 import json
 import os
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,7 +24,7 @@ import torch
 try: import fcntl
 except ImportError: fcntl = None   # not on Windows: there the folder is not locked
 
-# %% ../nbs/06_store.ipynb #e6b38897
+# %% ../nbs/06_store.ipynb #ee0fb4d8
 @contextmanager
 def replacing(
     path:str|Path,                      # Where the file should be
@@ -38,9 +38,10 @@ def replacing(
         to_disk(part)
         os.replace(part, path)
     except Exception as e: raise OSError(f'{path}: could not be written ({e}); {promise}') from None
-    finally: part.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError): part.unlink()
 
-# %% ../nbs/06_store.ipynb #c1a65cf6
+# %% ../nbs/06_store.ipynb #34286161
 def to_disk(
     path:str|Path,  # A file or a folder
 ):
@@ -49,7 +50,7 @@ def to_disk(
     try: os.fsync(fd)
     finally: os.close(fd)
 
-# %% ../nbs/06_store.ipynb #eb82a012
+# %% ../nbs/06_store.ipynb #1692fc15
 def digest(
     path:str|Path,      # A file
 )->dict[str,int|str]:   # Its `bytes` and its `sha256`
@@ -59,7 +60,7 @@ def digest(
         while block := f.read(1<<20): total.update(block); size += len(block)
     return dict(bytes=size, sha256=total.hexdigest())
 
-# %% ../nbs/06_store.ipynb #223dc43d
+# %% ../nbs/06_store.ipynb #b1a2f381
 def differences(
     old:dict,       # What the checkpoint was written with: dicts of numbers and text
     new:dict,       # What the run is now started with
@@ -73,7 +74,7 @@ def differences(
         elif a!=b: out[f'{at}{k}'] = (a, b)
     return out
 
-# %% ../nbs/06_store.ipynb #bbc3ce94
+# %% ../nbs/06_store.ipynb #2753292d
 class Store:
     "The checkpoints of one run, in one folder."
     def __init__(self,
@@ -106,7 +107,7 @@ class Store:
         best = self.best()
         return f'{self.folder.name}: steps {[m["step"] for m in self.manifests()]}' + (f', best {best["metric"]:.2f} at {best["step"]}' if best else '')
 
-# %% ../nbs/06_store.ipynb #87a8bae4
+# %% ../nbs/06_store.ipynb #93183fe1
 def _hidden(store:Store, name:str)->Path:
     "Choose a name that `manifests` does not see."
     return store.folder/f'.{name}.{uuid4().hex[:8]}.tmp'
@@ -135,7 +136,7 @@ def save_checkpoint(
     prune(store)
     return final
 
-# %% ../nbs/06_store.ipynb #efb875ff
+# %% ../nbs/06_store.ipynb #e10f046f
 def _remove(store:Store, path:Path):
     "Take a checkpoint away in one step, then delete it."
     gone = _hidden(store, path.name)
@@ -156,7 +157,7 @@ def sweep(
     "Remove the unfinished folders that a kill left."
     for p in store.folder.glob('.step-*.tmp'): shutil.rmtree(p, ignore_errors=True)
 
-# %% ../nbs/06_store.ipynb #0a4b0080
+# %% ../nbs/06_store.ipynb #c00777a9
 def load_checkpoint(
     store:Store,             # Where
     config:dict|None=None,   # What the run is told now; None compares nothing
@@ -174,7 +175,7 @@ def load_checkpoint(
         warnings.warn(f'{path} is damaged and is not used: the one before it is')
     if found: raise ValueError(f'{store.folder} has {len(found)} checkpoints and all are damaged: copy one from a backup, or name a new folder')
 
-# %% ../nbs/06_store.ipynb #54616f98
+# %% ../nbs/06_store.ipynb #e055d08e
 @contextmanager
 def locked(
     folder:str|Path,  # The folder of a run
@@ -185,13 +186,13 @@ def locked(
         except OSError: raise RuntimeError(f'{folder} is in use by another run: wait for it, stop it, or name another folder') from None
         yield
 
-# %% ../nbs/06_store.ipynb #18443e49
+# %% ../nbs/06_store.ipynb #d6dea27f
 def hardware()->str:  # One line
     "Name the machine that a number was measured on."
     if torch.cuda.is_available(): return f'{torch.cuda.device_count()} x {torch.cuda.get_device_name()}'
     return f"{torch.cpu.get_capabilities().get('cpu_name', platform.processor())}, {torch.get_num_threads()} threads"
 
-# %% ../nbs/06_store.ipynb #7b321bd6
+# %% ../nbs/06_store.ipynb #62dc5c08
 def _commit()->str|None:
     "Name the commit of the library, where it runs from a checkout."
     here = Path(__file__).parent if '__file__' in globals() else Path.cwd()

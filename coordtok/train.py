@@ -6,7 +6,7 @@
 __all__ = ['LoopConfig', 'lr_scale', 'make_optimizers', 'Ema', 'draw_generator', 'Turns', 'Stopped', 'Signals', 'DivergedError',
            'Trainer', 'full_weights', 'save_run', 'resume_run', 'pooled_means', 'log_line', 'start_run', 'run']
 
-# %% ../nbs/23_train.ipynb #7b3adc2d
+# %% ../nbs/23_train.ipynb #c2166c47
 import math
 import os
 import signal
@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from .store import Store, load_checkpoint, replacing, save_checkpoint, sweep
 from .tokenizer import precision_context
 
-# %% ../nbs/23_train.ipynb #162f6cad
+# %% ../nbs/23_train.ipynb #29ef7b5d
 @dataclass(frozen=True)
 class LoopConfig:
     "What every training loop is told."
@@ -70,7 +70,7 @@ class LoopConfig:
         free = ['micro','compile','workers','log_every','save_every','eval_every','keep','max_bad'] + ['steps']*(self.schedule=='constant')
         return {k:v for k,v in asdict(self).items() if k not in free}
 
-# %% ../nbs/23_train.ipynb #958c813e
+# %% ../nbs/23_train.ipynb #db64eff2
 def lr_scale(
     step:int,                 # Steps done
     steps:int,                # Steps in all
@@ -81,7 +81,7 @@ def lr_scale(
     if step<warmup: return (step+1)/warmup
     return .5*(1+math.cos(math.pi*(step-warmup)/max(1, steps-warmup))) if schedule=='cosine' else 1.
 
-# %% ../nbs/23_train.ipynb #eefec29f
+# %% ../nbs/23_train.ipynb #cf4b96b6
 def make_optimizers(
     model:nn.Module,   # What to train; frozen parameters are left out
     cfg:LoopConfig,    # Which optimizers, and their step sizes
@@ -93,7 +93,7 @@ def make_optimizers(
     opts = [AdamW(rest, lr=cfg.adam_lr, betas=cfg.betas, weight_decay=0. if inner else cfg.weight_decay)] if rest else []
     return opts + ([Muon(inner, lr=cfg.muon_lr, weight_decay=cfg.weight_decay)] if inner else [])
 
-# %% ../nbs/23_train.ipynb #30986533
+# %% ../nbs/23_train.ipynb #c41b4c0b
 class Ema:
     "A slowly following copy of a model's parameters and buffers."
     def __init__(self,
@@ -124,7 +124,7 @@ class Ema:
 
 def _tensors(model:nn.Module)->list[Tensor]: return [*model.parameters(), *model.buffers()]
 
-# %% ../nbs/23_train.ipynb #e23457db
+# %% ../nbs/23_train.ipynb #82bdfb50
 def draw_generator(
     seed:int,  # The run's seed
     k:int,     # Number of the draw, counted over the whole run
@@ -132,7 +132,7 @@ def draw_generator(
     "Make all randomness of a draw a function of its number."
     return torch.Generator().manual_seed((seed*0x9E3779B97F4A7C15+k*0xBF58476D1CE4E5B9) % (1<<63))
 
-# %% ../nbs/23_train.ipynb #7e990c62
+# %% ../nbs/23_train.ipynb #2830b826
 class Turns(Sampler):
     "The numbers of the draws that one process takes, one batch a turn, from a step on."
     def __init__(self,
@@ -152,7 +152,7 @@ class Turns(Sampler):
             at = s*self.cfg.batch+self.rank*self.share
             for m in range(at, at+self.share, self.micro): yield list(range(m, m+self.micro))
 
-# %% ../nbs/23_train.ipynb #f251590c
+# %% ../nbs/23_train.ipynb #529340d1
 class Stopped(KeyboardInterrupt):
     "A run that was asked to stop and did; `code` is what the program should exit with."
     def __init__(self,
@@ -175,7 +175,7 @@ class Signals:
     def __exit__(self, *_):
         for s,handler in self.old.items(): signal.signal(s, handler)
 
-# %% ../nbs/23_train.ipynb #5c7ae854
+# %% ../nbs/23_train.ipynb #d3854dc9
 class DivergedError(FloatingPointError):
     "Too many steps in a row without a finite gradient."
 
@@ -192,6 +192,8 @@ class Trainer:
         self.acc = Accelerator(log_with=tracker, project_dir=str(out) if out else None)
         if self.acc.distributed_type==DistributedType.FSDP and cfg.optimizer=='muon':
             raise ValueError("Muon needs whole matrices and FSDP cuts them up: train with optimizer='adamw', or with DDP")
+        if int(os.environ.get('WORLD_SIZE', 1))>1 and self.acc.num_processes==1:
+            raise ValueError('several processes were started but accelerate sees one: set ACCELERATE_USE_CPU=true to train on CPUs')
         self.cfg,self.loss,self.config = cfg,loss,dict(train=cfg.told(), **(config or {}))
         self.rank,self.world = self.acc.process_index,self.acc.num_processes
         if cfg.compile: model.compile()
@@ -244,7 +246,7 @@ class Trainer:
             where = f'the batch is in {path} for study'
         raise DivergedError(f'{self.in_row} steps in a row had no finite gradient: {where}; lower adam_lr or muon_lr and start the same command in a new folder')
 
-# %% ../nbs/23_train.ipynb #4cb05bdd
+# %% ../nbs/23_train.ipynb #e6b45eee
 _WHOLE = StateDictOptions(full_state_dict=True)
 
 def full_weights(
@@ -287,7 +289,7 @@ def resume_run(
         if t.acc.device.type=='cuda' and s['rng'][t.rank]['cuda'] is not None: torch.cuda.set_rng_state(s['rng'][t.rank]['cuda'])
     return True
 
-# %% ../nbs/23_train.ipynb #06828626
+# %% ../nbs/23_train.ipynb #f53da1e4
 def pooled_means(
     trainer:Trainer,                         # A run
     sums:dict[str,tuple[float,float]],       # Of this process: a sum and a count for every name
@@ -308,7 +310,7 @@ def log_line(
     if t.acc.trackers: t.acc.log({k:v for k,v in row.items() if k!='step'}, step=t.step)
     return row
 
-# %% ../nbs/23_train.ipynb #a8b01a72
+# %% ../nbs/23_train.ipynb #d9fa865b
 def start_run(
     trainer:Trainer,   # A new run
     draws:Dataset,     # Item k is draw k

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UCF101Report', 'prepare_ucf101', 'read_list']
 
-# %% ../nbs/25_ucf101.ipynb #9c3f6e98
+# %% ../nbs/25_ucf101.ipynb #75dcfa91
 import os
 import re
 import zipfile
@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from .store import replacing
 from .video import EXTENSIONS, VideoError, video_info
 
-# %% ../nbs/25_ucf101.ipynb #143324c2
+# %% ../nbs/25_ucf101.ipynb #ba50418c
 _NAME = re.compile(r'v_(\w+)_g(\d+)_c(\d+)', re.I)   # class, group, clip
 _SOURCE = 'the CRCV site of the University of Central Florida'
 
@@ -43,7 +43,7 @@ def _why_none(root:Path) -> str:
     return (f'{root} holds no film of UCF-101 (v_<Class>_g01_c01.avi in a folder per class): '
             f'get UCF101.rar from {_SOURCE} and unpack it there')
 
-# %% ../nbs/25_ucf101.ipynb #fab1bdd9
+# %% ../nbs/25_ucf101.ipynb #af211ccf
 def _lists(root:Path, split:int) -> dict[str,str]:
     "Read `train`, `test` and `classes`, from a folder or from the zip file; a `VideoError` says what is missing."
     files = dict(train=f'trainlist{split:02}.txt', test=f'testlist{split:02}.txt', classes='classInd.txt')
@@ -59,7 +59,7 @@ def _lists(root:Path, split:int) -> dict[str,str]:
         raise VideoError(f'{folders[0] if folders else zips[0]} lacks {" and ".join(gone)}: unpack or get the lists again')
     return {k: have[f]().decode(errors='replace') for k, f in files.items()}
 
-# %% ../nbs/25_ucf101.ipynb #12a4f0ec
+# %% ../nbs/25_ucf101.ipynb #0406c0cb
 def _entries(text:str, what:str) -> list[str]:
     "List the names in a list, each once."
     names = list(dict.fromkeys(line.split()[0] for line in text.splitlines() if line.strip()))
@@ -70,7 +70,7 @@ def _entries(text:str, what:str) -> list[str]:
 def _stem(name:str) -> str: return PurePosixPath(name).stem.lower()
 def _group(name:str) -> str: return _stem(name).rpartition('_')[0][2:]   # class and group
 
-# %% ../nbs/25_ucf101.ipynb #09344527
+# %% ../nbs/25_ucf101.ipynb #b35b3678
 _OFFICIAL = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}   # films to train and to test on; 13,320 in all
 
 @dataclass(frozen=True, repr=False)
@@ -96,7 +96,7 @@ class UCF101Report:
 
     def __repr__(self) -> str: return '\n'.join(_lines(self))
 
-# %% ../nbs/25_ucf101.ipynb #f8a81ad7
+# %% ../nbs/25_ucf101.ipynb #8d1ad868
 def _some(names:Iterable[str], n:int=3) -> str:
     "Name the first few."
     names = list(names)
@@ -113,7 +113,7 @@ def _lines(r:UCF101Report) -> list[str]:
                         ('groups in both lists', r.leaks)): lines.append(f'  {len(names):6,} {what}{_some(names)}')
     return lines
 
-# %% ../nbs/25_ucf101.ipynb #0b88a6ce
+# %% ../nbs/25_ucf101.ipynb #eddaaa76
 def _fault(path:Path, check:bool) -> str|None:
     "Say what is wrong with a film, if anything."
     try:
@@ -124,7 +124,10 @@ def _fault(path:Path, check:bool) -> str|None:
 def _write(path:Path, films:list[Path]) -> Path:
     "Write a list: relative to its own folder where that holds the film, absolute elsewhere."
     lines = [p.relative_to(path.parent).as_posix() if p.is_relative_to(path.parent) else str(p) for p in films]
-    with replacing(path, 'name a writable folder with out') as part: part.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part: part.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+    except OSError as e: raise VideoError(f'{path} cannot be written ({e.strerror or e}): name a writable folder with out') from None
     return path
 
 def _choose(names:list[str], films:dict[str,list[Path]]) -> dict[str,Path]:
@@ -132,7 +135,7 @@ def _choose(names:list[str], films:dict[str,list[Path]]) -> dict[str,Path]:
     as_listed = lambda name: lambda p: not p.as_posix().endswith(name)
     return {n: min(films[_stem(n)], key=as_listed(n)) for n in names if _stem(n) in films}
 
-# %% ../nbs/25_ucf101.ipynb #c29aa4fa
+# %% ../nbs/25_ucf101.ipynb #6a9f7f61
 def prepare_ucf101(
     root:str|os.PathLike,             # Where the archive was unpacked: folders of films, and the lists
     out:str|os.PathLike|None=None,    # Where to write `train.txt` and `test.txt`; `root` without it
@@ -153,10 +156,9 @@ def prepare_ucf101(
         faults = {n: c for n, c in zip(everything, tqdm(causes, 'checking', len(everything), leave=False, disable=None if check else True)) if c}
     return _finish(root, out, split, films, names, chosen, faults, lists)
 
-# %% ../nbs/25_ucf101.ipynb #5325ddb0
+# %% ../nbs/25_ucf101.ipynb #9c80ec3e
 def _finish(root:Path, out:Path, split:int, films:dict, names:list, chosen:list, faults:dict, lists:dict) -> UCF101Report:
     "Write both lists and draw up the report."
-    out.mkdir(parents=True, exist_ok=True)
     good = [[p for n, p in c.items() if n not in faults] for c in chosen]
     listed = {p for c in chosen for p in c.values()}
     groups, stems = [set(map(_group, n)) for n in names], set(map(_stem, names[1]))
@@ -168,7 +170,7 @@ def _finish(root:Path, out:Path, split:int, films:dict, names:list, chosen:list,
         extra=tuple(str(p.relative_to(root)) for same_name in films.values() for p in same_name if p not in listed),
         both=tuple(n for n in names[0] if _stem(n) in stems), leaks=tuple(sorted(groups[0] & groups[1])))
 
-# %% ../nbs/25_ucf101.ipynb #14c98079
+# %% ../nbs/25_ucf101.ipynb #01e5ad41
 def read_list(
     path:str|os.PathLike,  # A text file with one path per line, relative to its own folder or absolute
 ) -> list[Path]:           # The files
