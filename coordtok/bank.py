@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ClipBank', 'Draws']
 
-# %% ../nbs/24_bank.ipynb #0113773a
+# %% ../nbs/24_bank.ipynb #3f53e904
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -21,22 +21,25 @@ from .synthetic import synthetic_batch
 from .train import draw_generator
 from .video import VideoError, read_clip, video_info
 
-# %% ../nbs/24_bank.ipynb #a3aa108c
+# %% ../nbs/24_bank.ipynb #f2b10453
 class _Files:
     "Video files, and what is decoded of them."
-    def _read(self, file:Path)->Tensor:
-        "Decode a file a little larger than a clip, through the cache where there is one."
+    def _fit(self, file:Path)->tuple[int,int]:
+        "Choose the rows and columns to keep of a file: a little more than a clip's, in the file's own proportions."
         info = video_info(file)
         rows,cols = (round(s*self.room) for s in self.size)
         k = max(rows/info.height, cols/info.width)
-        size = min(2*rows, max(rows, round(info.height*k))),min(2*cols, max(cols, round(info.width*k)))
+        return min(2*rows, max(rows, round(info.height*k))),min(2*cols, max(cols, round(info.width*k)))
+
+    def _read(self, file:Path, size:tuple[int,int])->Tensor:
+        "Decode a file, through the cache where there is one."
         clip = (self.cache.get if self.cache else read_clip)(file, self.max_frames, size)
         if len(clip)<self.min_frames: raise VideoError(f'{file} has only {len(clip)} of at least {self.min_frames} frames')
         return clip
 
-    def _try(self, file:Path)->Tensor|Path|None:
+    def _try(self, file:Path)->Tensor|tuple|None:
         "Read a file, or only its header where a cache will read it later; None, and a line in `skipped`, if it is unusable."
-        try: return file if self.cache and video_info(file) else self._read(file)
+        try: return (file, self._fit(file)) if self.cache else self._read(file, self._fit(file))
         except VideoError as e: self.skipped.append(str(e))
 
     def frames(self,
@@ -45,8 +48,8 @@ class _Files:
         "Look up a clip; one that cannot be read any more is replaced by the next."
         for j in range(len(self.clips)):
             clip = self.clips[(i+j)%len(self.clips)]
-            if not isinstance(clip, Path): return clip
-            try: return self._read(clip)
+            if isinstance(clip, Tensor): return clip
+            try: return self._read(*clip)
             except VideoError as e:
                 if str(e) not in self.skipped: self.skipped.append(str(e))
         raise VideoError(self._nothing())
@@ -57,7 +60,7 @@ class _Files:
         return (f'none of {len(self.files)} files gave a clip: name files that play and have at least {self.min_frames} frames, or set synthetic; '
                 f'the first: {self.skipped[0]}')
 
-# %% ../nbs/24_bank.ipynb #6b5ac85a
+# %% ../nbs/24_bank.ipynb #daa469e3
 class ClipBank(_Files):
     "Decoded files to cut clips from; `skipped` says which files give none, and why."
     def __init__(self,
@@ -74,9 +77,9 @@ class ClipBank(_Files):
     ):
         self.files,self.n_frames,self.size,self.room,self.max_frames = [Path(f) for f in files],n_frames,tuple(size),room,max_frames
         self.cache,self.min_frames,self.skipped,self.synthetic,self.seed = cache,min(min_frames, n_frames),[],synthetic,seed
-        found = [self._try(f) for f in tqdm(self.files, 'reading', disable=not progress, leave=False)]
+        found = [self._try(f) for f in tqdm(self.files, 'reading', disable=not (progress and self.files), leave=False)]
         self.clips = [c for c in found if c is not None]
-        for s in tqdm(range(0, synthetic, 8), 'drawing', disable=not progress, leave=False):
+        for s in tqdm(range(0, synthetic, 8), 'drawing', disable=not (progress and synthetic), leave=False):
             self.clips += list(synthetic_batch(range(seed+s, seed+min(s+8, synthetic)), n_frames, self.size)[0])
         if not self.clips: raise VideoError(self._nothing())
 
@@ -104,7 +107,7 @@ class ClipBank(_Files):
         c = c[t0:t0+n, h0:h0+h, w0:w0+w]
         return c.flip([d for d,yes in ((0, u[3]<.5), (2, (u[3]*2)%1<.5)) if yes]) if augment else c
 
-# %% ../nbs/24_bank.ipynb #ce0972a5
+# %% ../nbs/24_bank.ipynb #aac28d95
 class Draws(Dataset):
     "The draws of a training run: item k is a clip, its number of real frames, and the patches to ask for."
     def __init__(self,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['dct_rows', 'patch_basis', 'natural_init']
 
-# %% ../nbs/18_init.ipynb #5f392252
+# %% ../nbs/18_init.ipynb #c818637b
 import math
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .tokenizer import CoordTok
 
-# %% ../nbs/18_init.ipynb #c79108ae
+# %% ../nbs/18_init.ipynb #d70c77f4
 def dct_rows(
     n:int,  # Samples along one axis
 )->Tensor:  # Orthonormal cosine waves, n n, row k with k half-waves
@@ -23,7 +23,7 @@ def dct_rows(
     rows[0] /= 2**.5
     return rows
 
-# %% ../nbs/18_init.ipynb #15b8d0c4
+# %% ../nbs/18_init.ipynb #11e01393
 def patch_basis(
     patch:tuple[int,int,int],  # Pixels of a patch: frames, rows, columns
     d:int,                     # How many waves at most
@@ -37,7 +37,7 @@ def patch_basis(
     full = torch.einsum('at,bh,cw,ek->abcethwk', *waves, colours).flatten(0, 3).flatten(1)
     return full[order],f.flatten()[order]
 
-# %% ../nbs/18_init.ipynb #6d860947
+# %% ../nbs/18_init.ipynb #db8b380c
 @torch.no_grad()
 def natural_init(
     tok:CoordTok,  # A new model, changed in place
