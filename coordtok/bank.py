@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ClipBank', 'Draws']
 
-# %% ../nbs/24_bank.ipynb #3f53e904
+# %% ../nbs/24_bank.ipynb #75a32410
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ from .synthetic import synthetic_batch
 from .train import draw_generator
 from .video import VideoError, read_clip, video_info
 
-# %% ../nbs/24_bank.ipynb #f2b10453
+# %% ../nbs/24_bank.ipynb #abc54f01
 class _Files:
     "Video files, and what is decoded of them."
     def _fit(self, file:Path)->tuple[int,int]:
@@ -60,7 +60,7 @@ class _Files:
         return (f'none of {len(self.files)} files gave a clip: name files that play and have at least {self.min_frames} frames, or set synthetic; '
                 f'the first: {self.skipped[0]}')
 
-# %% ../nbs/24_bank.ipynb #daa469e3
+# %% ../nbs/24_bank.ipynb #d89bdbb1
 class ClipBank(_Files):
     "Decoded files to cut clips from; `skipped` says which files give none, and why."
     def __init__(self,
@@ -107,7 +107,7 @@ class ClipBank(_Files):
         c = c[t0:t0+n, h0:h0+h, w0:w0+w]
         return c.flip([d for d,yes in ((0, u[3]<.5), (2, (u[3]*2)%1<.5)) if yes]) if augment else c
 
-# %% ../nbs/24_bank.ipynb #aac28d95
+# %% ../nbs/24_bank.ipynb #1f4dadbe
 class Draws(Dataset):
     "The draws of a training run: item k is a clip, its number of real frames, and the patches to ask for."
     def __init__(self,

@@ -10,12 +10,12 @@ __all__ = ['TokConfig', 'VideoError', 'VideoFolder', 'read_clip', 'resize_clip',
            'patchify', 'random_index', 'unit_coords', 'unpatchify', 'Triplane', 'read_plane', 'read_triplane',
            'Encoder', 'Decoder', 'WeightsError', 'bundled_names', 'refine_planes', 'CoordTok', 'check_tokenizer',
            'TokenError', 'load_tokens', 'save_tokens', 'SAMPLERS', 'motion_weighted', 'random_frames', 'random_patches',
-           'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim', 'LossError',
-           'perceptual', 'perceptual_net', 'reconstruction_loss', 'ClipCache', 'ClipBank', 'Draws', 'prepare_ucf101',
-           'FAST_MODEL', 'RECIPES', 'TrainConfig', 'DivergedError', 'Stopped', 'evaluate', 'fit', 'natural_init',
-           'new_tokenizer', 'quick_psnr', 'recipe', 'record', 'run_bench']
+           'stratified_patches', 'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim',
+           'LossError', 'perceptual', 'perceptual_net', 'reconstruction_loss', 'ClipCache', 'ClipBank', 'Draws',
+           'prepare_ucf101', 'FAST_MODEL', 'RECIPES', 'TrainConfig', 'DivergedError', 'Stopped', 'evaluate', 'fit',
+           'natural_init', 'new_tokenizer', 'quick_psnr', 'recipe', 'record', 'run_bench']
 
-# %% ../nbs/52_core.ipynb #47c928d0
+# %% ../nbs/52_core.ipynb #9578158b
 from .config import TokConfig
 from .video import VideoError, VideoFolder, read_clip, resize_clip, to_float, to_uint8, video_info, write_clip
 from .cache import ClipCache
@@ -30,7 +30,7 @@ from .weights import WeightsError, bundled_names
 from .refine import refine_planes
 from .tokenizer import CoordTok, check_tokenizer
 from .tokens import TokenError, load_tokens, save_tokens
-from .sampling import SAMPLERS, motion_weighted, random_frames, random_patches, strided_frames, tubes
+from .sampling import SAMPLERS, motion_weighted, random_frames, random_patches, stratified_patches, strided_frames, tubes
 from .metrics import floors, psnr, psnr_by_frame, seam_ratio, ssim
 from .init import natural_init
 from .losses import LossError, perceptual, perceptual_net, reconstruction_loss
@@ -41,7 +41,7 @@ from .ucf101 import prepare_ucf101
 from .recipe import FAST_MODEL, RECIPES, TrainConfig, evaluate, fit, new_tokenizer, quick_psnr, recipe
 from .bench import run_bench
 
-# %% ../nbs/52_core.ipynb #c40b822e
+# %% ../nbs/52_core.ipynb #b001cbe5
 _all_ = ['TokConfig',
     'VideoError', 'VideoFolder', 'read_clip', 'resize_clip', 'to_float', 'to_uint8', 'video_info', 'write_clip',
     'MOTIONS', 'SyntheticClips', 'bundled_clip', 'bundled_clips', 'synthetic_batch', 'synthetic_clip',
@@ -50,7 +50,7 @@ _all_ = ['TokConfig',
     'gather_patches', 'grid_index', 'patchify', 'random_index', 'unit_coords', 'unpatchify',
     'Triplane', 'read_plane', 'read_triplane', 'Encoder', 'Decoder',
     'WeightsError', 'bundled_names', 'refine_planes', 'CoordTok', 'check_tokenizer', 'TokenError', 'load_tokens', 'save_tokens',
-    'SAMPLERS', 'motion_weighted', 'random_frames', 'random_patches', 'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim',
+    'SAMPLERS', 'motion_weighted', 'random_frames', 'random_patches', 'stratified_patches', 'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim',
     'LossError', 'perceptual', 'perceptual_net', 'reconstruction_loss', 'ClipCache', 'ClipBank', 'Draws', 'prepare_ucf101',
     'FAST_MODEL', 'RECIPES', 'TrainConfig', 'DivergedError', 'Stopped', 'evaluate', 'fit', 'natural_init', 'new_tokenizer', 'quick_psnr', 'recipe', 'record',
     'run_bench']

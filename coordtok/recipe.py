@@ -6,7 +6,7 @@
 __all__ = ['RECIPES', 'FAST_MODEL', 'TrainConfig', 'recipe', 'new_tokenizer', 'tokenizer_loss', 'evaluate', 'quick_psnr',
            'watcher', 'fit']
 
-# %% ../nbs/26_recipe.ipynb #f07d5d5e
+# %% ../nbs/26_recipe.ipynb #9c50c50a
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -30,12 +30,12 @@ from .train import LoopConfig, Trainer, draw_generator, full_weights, run
 from .video import to_float
 from .viz import save_figure, show_pair
 
-# %% ../nbs/26_recipe.ipynb #ae2263a2
+# %% ../nbs/26_recipe.ipynb #9da3171f
 @dataclass(frozen=True)
 class TrainConfig(LoopConfig):
     "How to train a tokenizer; without arguments, `fast` at the scale of a laptop."
     n:int=512                # Patches a clip
-    sampler:str='patches'    # Which: 'patches', 'frames', 'strided', 'tubes' or 'motion'
+    sampler:str='patches'    # Which: 'patches', 'frames', 'strided', 'tubes', 'stratified' or 'motion'
     lpips:float=0.           # Weight of the perceptual loss; it needs whole frames
     lpips_net:str='vgg'      # 'vgg' (the paper's), 'alex', or 'random' for dry runs, which is never called LPIPS
     short:float=.1           # Share of clips cut shorter than the model, so that it learns masks
@@ -52,7 +52,7 @@ class TrainConfig(LoopConfig):
         if self.lpips and self.sampler not in ('frames','strided'):
             raise ValueError(f"lpips={self.lpips} looks at whole frames: choose sampler='frames' or 'strided', not {self.sampler!r}")
 
-# %% ../nbs/26_recipe.ipynb #4c0986bc
+# %% ../nbs/26_recipe.ipynb #599b1cfe
 _PAPER = dict(batch=256, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), weight_decay=1e-3, schedule='constant', warmup=0, clip_grad=0., ema=0.,
               short=0., augment=False, start='random', save_every=5000, eval_every=10_000)
 _PHASE1,_PHASE2 = dict(_PAPER, n=1024, sampler='patches'),dict(_PAPER, n=4096, sampler='frames', lpips=1.)
@@ -70,7 +70,7 @@ def recipe(
     if name not in RECIPES: raise ValueError(f'recipe {name!r} must be one of {", ".join(RECIPES)}')
     return TrainConfig(**RECIPES[name]|changes)
 
-# %% ../nbs/26_recipe.ipynb #257906ef
+# %% ../nbs/26_recipe.ipynb #4bd570cf
 def new_tokenizer(
     cfg:TokConfig,      # Geometry and width
     train:TrainConfig,  # `seed` and `start`
@@ -79,7 +79,7 @@ def new_tokenizer(
     torch.manual_seed(train.seed)
     return natural_init(CoordTok(cfg)) if train.start=='natural' else CoordTok(cfg)
 
-# %% ../nbs/26_recipe.ipynb #9cd2eca5
+# %% ../nbs/26_recipe.ipynb #5b809ff2
 def tokenizer_loss(
     cfg:TokConfig,                    # The model's
     net:PerceptualNet|None=None,      # From `perceptual_net`
@@ -94,7 +94,7 @@ def tokenizer_loss(
         return value,dict(parts, psnr=-10*torch.log10(parts['mse']/4))
     return loss
 
-# %% ../nbs/26_recipe.ipynb #bec7036c
+# %% ../nbs/26_recipe.ipynb #fcf38942
 def evaluate(
     tok:CoordTok,              # The model
     clips:Sequence[Tensor],    # Held-out clips, t h w 3 uint8
@@ -108,7 +108,7 @@ def evaluate(
         rows.append(torch.stack([psnr(out, clip)[0], ssim(out, clip)[0], psnr(out, clip, per='clip')[0]]))
     return dict(zip(('psnr','ssim','psnr_clip'), torch.stack(rows).mean(0).tolist()), n_clips=len(rows))
 
-# %% ../nbs/26_recipe.ipynb #03858bf3
+# %% ../nbs/26_recipe.ipynb #411db9ac
 @torch.no_grad()
 def quick_psnr(
     tok:CoordTok,              # The model
@@ -124,7 +124,7 @@ def quick_psnr(
         out.append(-10*math.log10((pred.float()-gather_patches(clip, index, cfg.patch)).square().mean().item()/4))
     return out
 
-# %% ../nbs/26_recipe.ipynb #055ebb74
+# %% ../nbs/26_recipe.ipynb #63b9d5cf
 def watcher(
     tok:CoordTok,              # The model that is trained
     val:Sequence[Tensor],      # Held-out clips, t h w 3 uint8, as long as the model
@@ -142,7 +142,7 @@ def watcher(
         return dict(val=(sum(each), len(each)))
     return look
 
-# %% ../nbs/26_recipe.ipynb #4856c690
+# %% ../nbs/26_recipe.ipynb #11e37034
 def _check_fit(t:Trainer, tok:CoordTok, bank:ClipBank, val:Sequence[Tensor]):
     "Raise a `ValueError` if bank, clips or processes do not fit the model."
     if (bank.n_frames,*bank.size)!=tuple(tok.cfg.clip): raise ValueError(f'the bank cuts clips of {(bank.n_frames,*bank.size)}, the model takes {tok.cfg.clip}: make a bank of that size')

@@ -6,7 +6,7 @@
 __all__ = ['video_files', 'model_config', 'read_clips', 'at_least', 'train_options', 'train_config', 'start_model', 'split_files',
            'run_train', 'finish_train', 'run_prepare']
 
-# %% ../nbs/50_train_cli.ipynb #9ba71d15
+# %% ../nbs/50_train_cli.ipynb #ea8eb2fe
 import argparse
 import ast
 import sys
@@ -28,7 +28,7 @@ from .tokenizer import CoordTok
 from .ucf101 import prepare_ucf101, read_list
 from .video import EXTENSIONS, VideoError, read_clip
 
-# %% ../nbs/50_train_cli.ipynb #f17b6bef
+# %% ../nbs/50_train_cli.ipynb #49168387
 def video_files(
     paths:list[str],  # Files, folders, and lists of files written as @list.txt
 )->list[Path]:        # Files, in the order given, each folder's sorted
@@ -40,7 +40,7 @@ def video_files(
         out += sorted(f for f in Path(p).rglob('*') if f.suffix.lower() in EXTENSIONS) if Path(p).is_dir() else [Path(p)]
     return out
 
-# %% ../nbs/50_train_cli.ipynb #c3b2d43a
+# %% ../nbs/50_train_cli.ipynb #1476db51
 def model_config(
     preset:str,             # tiny, S, B or L
     changes:list[str]=(),   # 'name=value' pairs; tuples as 32,64,64
@@ -56,7 +56,7 @@ def model_config(
     try: return getattr(TokConfig, preset)(**kw)
     except TypeError as e: raise ValueError(f'--set {" ".join(changes)}: a value is of the wrong kind ({e})') from None
 
-# %% ../nbs/50_train_cli.ipynb #a283b714
+# %% ../nbs/50_train_cli.ipynb #9dc87113
 def read_clips(
     files:list[Path],  # Video files
     cfg:TokConfig,     # Length and size of a clip
@@ -69,7 +69,7 @@ def read_clips(
         if len(clip)==cfg.clip[0]: clips.append(clip)
     return clips,len(files)-len(clips)
 
-# %% ../nbs/50_train_cli.ipynb #a8d579cc
+# %% ../nbs/50_train_cli.ipynb #ed4d2ee8
 def at_least(
     least:int,  # Smallest value allowed
 ):              # A type for argparse: text to int, with a sentence where it does not fit
@@ -81,13 +81,13 @@ def at_least(
         return n
     return whole
 
-# %% ../nbs/50_train_cli.ipynb #a4573336
+# %% ../nbs/50_train_cli.ipynb #40325e87
 _HELP = dict(steps='optimizer steps', batch='clips a step, over all devices', micro='clips a device takes at a time (0: its share)', optimizer='muon or adamw',
     adam_lr='peak step size of AdamW', muon_lr='peak step size of Muon', betas='memory of AdamW', weight_decay='decay of the matrices',
     schedule='cosine or constant', warmup='steps of warm-up', clip_grad='largest gradient norm, 0 for any', ema='memory of the averaged weights, 0 for none',
     seed='seed of all draws', precision='auto, bfloat16 or float32', compile='compile the forward', workers='processes that prepare clips',
     log_every='steps between lines of the history', save_every='steps between checkpoints', eval_every='steps between looks at held-out clips',
-    keep='last checkpoints that stay', max_bad='bad steps in a row before giving up', n='patches a clip', sampler='patches, frames, strided, tubes or motion',
+    keep='last checkpoints that stay', max_bad='bad steps in a row before giving up', n='patches a clip', sampler='patches, frames, strided, tubes, stratified or motion',
     lpips='weight of the perceptual loss', lpips_net='vgg, alex or random', short='share of clips cut short', augment='crop anywhere, mirror, reverse',
     start='natural or random weights of a new model')
 
@@ -100,7 +100,7 @@ def _field(
     how = dict(action=argparse.BooleanOptionalAction) if kind is bool else dict(type=kind) if kind in (int,float,str) else dict(type=float, nargs=2)
     s.add_argument('--'+name.replace('_','-'), default=None, help=_HELP[name], **how)
 
-# %% ../nbs/50_train_cli.ipynb #7dd46dfa
+# %% ../nbs/50_train_cli.ipynb #480ebe1e
 def train_options(
     s:argparse.ArgumentParser,  # Receives the options
 ):
@@ -123,7 +123,7 @@ def train_options(
     s.add_argument('--name', help='name of the row (default: that of the out folder)')
     for f in fields(TrainConfig): _field(s, f.name, f.type)
 
-# %% ../nbs/50_train_cli.ipynb #c8323474
+# %% ../nbs/50_train_cli.ipynb #35654255
 def train_config(
     a:argparse.Namespace,  # Parsed options
 )->TrainConfig:            # The recipe with the options that were given
@@ -151,7 +151,7 @@ def split_files(
     if both: raise ValueError(f'{both[0]} and {len(both)-1} more are in the training data and in --val: leave them out of one')
     return [f for f in files if f not in held],[val[len(val)*i//min(len(val), a.val_max)] for i in range(min(len(val), a.val_max))]
 
-# %% ../nbs/50_train_cli.ipynb #259759eb
+# %% ../nbs/50_train_cli.ipynb #5a5cce19
 def run_train(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -188,7 +188,7 @@ def finish_train(
     print(f'{row["clips_per_second"]:.2f} clips a second, {row["waiting"]:.0%} of the time waiting for clips; model in {Path(a.out)/"model"}, row in {path}'
           + (f', held-out PSNR {row["psnr"]:.2f} dB' if val else ''))
 
-# %% ../nbs/50_train_cli.ipynb #b1b38c89
+# %% ../nbs/50_train_cli.ipynb #95bd4312
 def run_prepare(
     a:argparse.Namespace,  # Parsed options
 )->int:                    # 0 if every film of the split is there, else 1
