@@ -72,7 +72,7 @@ def notebooks_clean():
     cfg, found = get_config(), []
     for path in notebooks():
         name = path.relative_to(ROOT)
-        pattern = {'nbs': r'[0-5]\d_[a-z][a-z0-9_]*|index', 'paper': r'[a-z0-9_]+'}.get(path.parent.name, r'\d\d_[a-z0-9_]+')
+        pattern = {'nbs': r'[0-5]\d_[a-z][a-z0-9_]*|index', 'ablations': r'[a-z0-9_]+', 'paper': r'[a-z0-9_]+'}.get(path.parent.name, r'\d\d_[a-z0-9_]+')
         if not re.fullmatch(pattern, path.stem): found.append(f'{name}: the name should be two digits, _, and lower-case words')
         if path.stat().st_size > MAX_KB*1000: found.append(f'{name}: {path.stat().st_size/1000:.0f} kB, more than {MAX_KB}')
         nb = read_nb(path)

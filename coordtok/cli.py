@@ -34,12 +34,14 @@ from .viz import save_figure, show_pair, side_by_side
 
 # %% ../nbs/51_cli.ipynb #b9501af2
 def check_output(
-    path:str|Path,  # A file about to be written
+    path:str|Path,               # A file about to be written
+    source:str|Path|None=None,   # The input, which must not be overwritten
 ):
-    "Raise a `ValueError` unless the file's folder is there."
+    "Raise a `ValueError` unless the file's folder is there and the file is not the input."
     folder = Path(path).absolute().parent
     if not folder.is_dir(): raise ValueError(f'{path} cannot be written: {folder} is no folder, create it first')
     if Path(path).is_dir(): raise ValueError(f'{path} is a folder: name a file in it')
+    if source is not None and Path(path).exists() and Path(path).samefile(source): raise ValueError(f'{path} is the input: name another file for the output')
 
 # %% ../nbs/51_cli.ipynb #ff5de140
 def clips_of(
@@ -66,7 +68,8 @@ def run_encode(
     a:argparse.Namespace,  # Parsed options
 ):
     "Encode a video file."
-    check_output(a.output)
+    if Path(a.output).suffix.lower() in EXTENSIONS: raise ValueError(f'{a.output}: tokens are no video, name the file something.ctok')
+    check_output(a.output, a.input if Path(a.input).exists() else None)
     tok,info,start = load_model(a.model),video_info(a.input),time.perf_counter()
     parts,lengths = [],[]
     for clip in tqdm(clips_of(a.input, tok.cfg, a.start, a.frames), 'encoding', unit='clip', leave=False, disable=None):
@@ -82,7 +85,7 @@ def run_decode(
     a:argparse.Namespace,  # Parsed options
 ):
     "Decode a token file into a video file, clip by clip."
-    check_output(a.output)
+    check_output(a.output, a.input if Path(a.input).exists() else None)
     file = load_tokens(a.input)
     if not a.model and file.model not in bundled_names():
         raise ValueError(f'{a.input} was made by {file.model} ({file.model_hash}), which is not bundled: pass --model FOLDER')
@@ -137,6 +140,7 @@ def run_eval(
     Path(a.results).mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     row = evaluate(tok, clips, refine=a.refine)
+    if row['psnr']!=row['psnr']: raise ValueError(f'{a.model} gives numbers that are not finite: its weights are damaged, train or download it again')
     path = record(a.results, a.name or f'eval_{tok.name}_refine{a.refine}', model=tok.name, model_hash=tok.hash, data=a.data, refine=a.refine,
                   seconds=time.perf_counter()-start, left_out=short, **row)
     print(f'{len(clips)} clips ({short} files left out): PSNR {row["psnr"]:.2f} dB, SSIM {row["ssim"]:.3f}, whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
@@ -160,7 +164,7 @@ def parser()->argparse.ArgumentParser:  # With one subcommand a verb
         s = sub.add_parser(word, help=run.__doc__, description=run.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         for w in words: s.add_argument(w)
         for k,(default,text) in options.items():
-            how = dict(action='store_true') if default is False else dict(default=default, type=at_least(k=='frames') if k in ('start','frames','refine') else str)
+            how = dict(action='store_true') if default is False else dict(default=default, type=at_least(int(k=='frames')) if k in ('start','frames','refine') else str)
             s.add_argument(f'--{k}', help=text, **how)
         s.set_defaults(run=run)
         return s

@@ -13,9 +13,12 @@ __all__ = ['TokConfig', 'VideoError', 'VideoFolder', 'read_clip', 'resize_clip',
            'stratified_patches', 'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim',
            'LossError', 'perceptual', 'perceptual_net', 'reconstruction_loss', 'ClipCache', 'ClipBank', 'Draws',
            'prepare_ucf101', 'FAST_MODEL', 'RECIPES', 'TrainConfig', 'DivergedError', 'Stopped', 'evaluate', 'fit',
-           'natural_init', 'new_tokenizer', 'quick_psnr', 'recipe', 'record', 'run_bench']
+           'natural_init', 'new_tokenizer', 'quick_psnr', 'recipe', 'record', 'flow_loss', 'sample_ode', 'sample_sde',
+           'FileEntries', 'LatentSet', 'SyntheticEntries', 'check_latents', 'encode_latents', 'latent_stats',
+           'DiTConfig', 'SiT', 'DIT_RECIPES', 'GenConfig', 'SOLVERS', 'clip_stream', 'dit_recipe', 'fit_dit', 'grid',
+           'new_dit', 'sample_clips', 'sample_planes', 'start_noise', 'run_bench']
 
-# %% ../nbs/52_core.ipynb #9578158b
+# %% ../nbs/52_core.ipynb #25f0cbca
 from .config import TokConfig
 from .video import VideoError, VideoFolder, read_clip, resize_clip, to_float, to_uint8, video_info, write_clip
 from .cache import ClipCache
@@ -39,9 +42,14 @@ from .train import DivergedError, Stopped
 from .bank import ClipBank, Draws
 from .ucf101 import prepare_ucf101
 from .recipe import FAST_MODEL, RECIPES, TrainConfig, evaluate, fit, new_tokenizer, quick_psnr, recipe
+from .flow import flow_loss, sample_ode, sample_sde
+from .latents import FileEntries, LatentSet, SyntheticEntries, check_latents, encode_latents, latent_stats
+from .dit import DiTConfig, SiT
+from coordtok.generate import (DIT_RECIPES, GenConfig, SOLVERS, clip_stream, dit_recipe, fit_dit, grid, new_dit, sample_clips, sample_planes,
+    start_noise)
 from .bench import run_bench
 
-# %% ../nbs/52_core.ipynb #b001cbe5
+# %% ../nbs/52_core.ipynb #d7109605
 _all_ = ['TokConfig',
     'VideoError', 'VideoFolder', 'read_clip', 'resize_clip', 'to_float', 'to_uint8', 'video_info', 'write_clip',
     'MOTIONS', 'SyntheticClips', 'bundled_clip', 'bundled_clips', 'synthetic_batch', 'synthetic_clip',
@@ -53,4 +61,6 @@ _all_ = ['TokConfig',
     'SAMPLERS', 'motion_weighted', 'random_frames', 'random_patches', 'stratified_patches', 'strided_frames', 'tubes', 'floors', 'psnr', 'psnr_by_frame', 'seam_ratio', 'ssim',
     'LossError', 'perceptual', 'perceptual_net', 'reconstruction_loss', 'ClipCache', 'ClipBank', 'Draws', 'prepare_ucf101',
     'FAST_MODEL', 'RECIPES', 'TrainConfig', 'DivergedError', 'Stopped', 'evaluate', 'fit', 'natural_init', 'new_tokenizer', 'quick_psnr', 'recipe', 'record',
-    'run_bench']
+    'flow_loss', 'sample_ode', 'sample_sde', 'FileEntries', 'LatentSet', 'SyntheticEntries', 'check_latents', 'encode_latents', 'latent_stats',
+    'DiTConfig', 'SiT', 'DIT_RECIPES', 'GenConfig', 'SOLVERS', 'clip_stream', 'dit_recipe', 'fit_dit', 'grid', 'new_dit', 'sample_clips', 'sample_planes',
+    'start_noise', 'run_bench']

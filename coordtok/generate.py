@@ -6,7 +6,7 @@
 __all__ = ['DIT_RECIPES', 'SOLVERS', 'GenConfig', 'dit_recipe', 'new_dit', 'FlowDraws', 'dit_loss', 'dit_watcher', 'fit_dit',
            'class_ids', 'start_noise', 'sample_planes', 'clip_stream', 'sample_clips', 'grid']
 
-# %% ../nbs/33_generate.ipynb #991ec3b4
+# %% ../nbs/33_generate.ipynb #2a9ade84
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -29,7 +29,7 @@ from .train import LoopConfig, Trainer, draw_generator, full_weights, run
 from .triplane import Triplane
 from .video import to_uint8
 
-# %% ../nbs/33_generate.ipynb #6841bad8
+# %% ../nbs/33_generate.ipynb #04d2ed2d
 @dataclass(frozen=True)
 class GenConfig(LoopConfig):
     "How to train a transformer on planes; without arguments, `fast`."
@@ -48,7 +48,7 @@ class GenConfig(LoopConfig):
         for k,words in dict(interpolant=INTERPOLANTS, prediction=PREDICTIONS).items():
             if getattr(self, k) not in words: raise ValueError(f'{k}={getattr(self, k)!r} must be one of {", ".join(words)}')
 
-# %% ../nbs/33_generate.ipynb #5edd4a3e
+# %% ../nbs/33_generate.ipynb #f11b7cc8
 DIT_RECIPES = dict(
     fast=dict(),
     paper=dict(steps=600_000, batch=64, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), schedule='constant', warmup=0, clip_grad=0.,
@@ -62,7 +62,7 @@ def dit_recipe(
     if name not in DIT_RECIPES: raise ValueError(f'recipe {name!r} must be one of {", ".join(DIT_RECIPES)}')
     return GenConfig(**DIT_RECIPES[name]|changes)
 
-# %% ../nbs/33_generate.ipynb #65789181
+# %% ../nbs/33_generate.ipynb #2e837473
 def new_dit(
     latents:LatentSet,                 # What it will learn from
     cfg:DiTConfig=DiTConfig.tiny(),    # Patch, width, depth and heads; the rest follows from the latents
@@ -78,7 +78,7 @@ def new_dit(
     return SiT(replace(cfg, plane=latents.cfg.plane, features=latents.cfg.features, **known, **latent_stats(latents),
                        tokenizer=latents.tokenizer, tokenizer_hash=latents.tokenizer_hash))
 
-# %% ../nbs/33_generate.ipynb #32ba5f0e
+# %% ../nbs/33_generate.ipynb #54ba7e64
 class FlowDraws(Dataset):
     "Item k is draw k: planes as a tokenizer wrote them, noise, time, label, and a seed for what is left to chance."
     def __init__(self,
@@ -99,7 +99,7 @@ class FlowDraws(Dataset):
         t = draw_times(planes.map(lambda o: o[None]), gen, self.cfg.interpolant, self.cfg.prediction)[0]
         return planes,noise,t,label,torch.randint(2**31, (), generator=gen)
 
-# %% ../nbs/33_generate.ipynb #64348188
+# %% ../nbs/33_generate.ipynb #ceda382b
 def dit_loss(
     dit:SiT,          # The model, as it was before devices wrapped it
     cfg:GenConfig,    # `interpolant` and `prediction`
@@ -113,7 +113,7 @@ def dit_loss(
         return flow_loss(ask, noise, dit.normalise(planes), t, cfg.interpolant, cfg.prediction).mean(),{}
     return loss
 
-# %% ../nbs/33_generate.ipynb #f7262ba2
+# %% ../nbs/33_generate.ipynb #af16b2a3
 def dit_watcher(
     dit:SiT,             # The model that is trained
     val:LatentSet,       # Held-out latents
@@ -138,7 +138,7 @@ def dit_watcher(
         return dict(val=(-sum(each), len(each)), held_out=(sum(each), len(each)))
     return look
 
-# %% ../nbs/33_generate.ipynb #fe5b0b98
+# %% ../nbs/33_generate.ipynb #ff90e003
 def _check_fit(dit:SiT, *sets:LatentSet)->None:
     "Raise a `ValueError` unless the latents are what the model was made for."
     c = dit.cfg
@@ -169,7 +169,7 @@ def fit_dit(
     dit.eval()
     return history
 
-# %% ../nbs/33_generate.ipynb #03a69796
+# %% ../nbs/33_generate.ipynb #850d22b1
 def class_ids(
     dit:SiT,                                        # Knows the names
     y:int|str|Sequence[int|str]|Tensor|None,        # One class for all, or one for each; names or numbers; None names none
@@ -186,7 +186,7 @@ def class_ids(
     if len(many) not in (1,n): raise ValueError(f'{len(many)} classes for {n} clips: give one for all, or one each')
     return torch.tensor([c.labels.index(o) if isinstance(o, str) else int(o) for o in many]).expand(n)
 
-# %% ../nbs/33_generate.ipynb #1ff104de
+# %% ../nbs/33_generate.ipynb #7b1fbe4b
 def start_noise(
     dit:SiT,                                 # Whose planes
     generators:Sequence[torch.Generator],    # One a sample
@@ -195,7 +195,7 @@ def start_noise(
     c = dit.cfg
     return noise_like(Triplane(*(torch.empty(len(generators), *s, c.features, device=dit.device) for s in c.plane_sizes.values())), generators)
 
-# %% ../nbs/33_generate.ipynb #a6e8bde6
+# %% ../nbs/33_generate.ipynb #84cbfddc
 SOLVERS = {'euler':50, 'heun':20, 'midpoint':20, 'dopri5':1, 'sde-euler':250, 'sde-heun':125}   # and their steps
 
 def _check_ask(dit:SiT, n:int, y:Tensor|None, steps:int, solver:str, guidance:float, batch:int)->None:
@@ -208,7 +208,7 @@ def _check_ask(dit:SiT, n:int, y:Tensor|None, steps:int, solver:str, guidance:fl
     if guidance!=1 and y is None: raise ValueError(f'guidance={guidance:g} needs a class to go towards: name one')
     if y is None and dit.cfg.classes>1 and not dit.cfg.guidable: raise ValueError(f'{dit.name} was trained with class_dropout=0: name a class')
 
-# %% ../nbs/33_generate.ipynb #cecea6d7
+# %% ../nbs/33_generate.ipynb #db0c6fc2
 def sample_planes(
     dit:SiT,                                             # The model
     n:int=4,                                             # Samples
@@ -249,7 +249,7 @@ def _ask(dit:SiT, y:Tensor|None, guidance:float, precision:str, x:Triplane, t:Te
     "Ask the model for a direction."
     with precision_context(dit.device, precision): return dit.guided(x, t, y, guidance)
 
-# %% ../nbs/33_generate.ipynb #69c98df7
+# %% ../nbs/33_generate.ipynb #4917456f
 def clip_stream(
     dit:SiT,                                             # The model
     tok:CoordTok,                                        # The tokenizer it was made for
@@ -281,7 +281,7 @@ def sample_clips(
     "Generate clips; raises what `clip_stream` raises."
     return torch.stack(list(clip_stream(dit, tok, n, **ways)))
 
-# %% ../nbs/33_generate.ipynb #9ed9f8e6
+# %% ../nbs/33_generate.ipynb #6b78a507
 def grid(
     clips:Tensor,         # b t h w 3, uint8 or float in [-1, 1]
     cols:int|None=None,   # How many side by side; None makes it about square

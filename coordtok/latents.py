@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SyntheticEntries', 'FileEntries', 'encode_latents', 'LatentSet', 'check_latents', 'latent_sums', 'latent_stats']
 
-# %% ../nbs/31_latents.ipynb #dc881883
+# %% ../nbs/31_latents.ipynb #967bc0e7
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -13,8 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import reduce
+from accelerate import Accelerator
 from einops import rearrange
 from safetensors.torch import load_file
 from torch import Tensor
@@ -30,7 +29,7 @@ from .train import draw_generator
 from .triplane import Triplane
 from .weights import atomic_save
 
-# %% ../nbs/31_latents.ipynb #01b55661
+# %% ../nbs/31_latents.ipynb #76f9d4d9
 _MIRRORED = dict(left='right', right='left', rotate_cw='rotate_ccw', rotate_ccw='rotate_cw')
 
 class SyntheticEntries(Dataset):
@@ -57,7 +56,7 @@ class SyntheticEntries(Dataset):
         clip = self._last[1].flip(2) if flip else self._last[1]
         return clip,len(clip),MOTIONS.index(_MIRRORED.get(name, name) if flip else name)
 
-# %% ../nbs/31_latents.ipynb #c3c06da8
+# %% ../nbs/31_latents.ipynb #80db54e8
 class FileEntries(Dataset):
     "Cuts of video files, one or several of each."
     def __init__(self,
@@ -88,7 +87,7 @@ class FileEntries(Dataset):
         if n<self.n_frames: clip = torch.cat([clip, clip[-1:].expand(self.n_frames-n, -1, -1, -1)])
         return clip.flip(2) if flip else clip,n,self.classes[i] if self.classes else -1
 
-# %% ../nbs/31_latents.ipynb #34886237
+# %% ../nbs/31_latents.ipynb #058a3619
 def _shard(folder:str|Path, s:int)->Path: return Path(folder)/f'shard-{s:05d}.safetensors'
 
 def _turns(n:int, shard:int, batch:int, todo:Sequence[int])->Iterator[list[int]]:
@@ -97,7 +96,7 @@ def _turns(n:int, shard:int, batch:int, todo:Sequence[int])->Iterator[list[int]]
         stop = min(n, (s+1)*shard)
         yield from (list(range(k, min(k+batch, stop))) for k in range(s*shard, stop, batch))
 
-# %% ../nbs/31_latents.ipynb #0834089f
+# %% ../nbs/31_latents.ipynb #0ddb5ee9
 def _write_shard(path:Path, parts:list[tuple[Triplane,Tensor]])->None:
     "Write planes in float16, and labels; a `ValueError` refuses what is not finite."
     planes = Triplane(*(torch.cat(o).half() for o in zip(*(p for p,_ in parts))))
@@ -115,7 +114,7 @@ def _claim(folder:Path, told:dict)->None:
         with replacing(path) as part: part.write_text(json.dumps(told, indent=1)+'\n')
     for p in folder.glob('.*.tmp'): p.unlink()      # what a kill left
 
-# %% ../nbs/31_latents.ipynb #8b2b3a1c
+# %% ../nbs/31_latents.ipynb #95920935
 def _check_entries(tok:TokModel, entries:Dataset, shard:int, batch:int)->None:
     "Raise a `ValueError` unless clips fit the tokenizer and counts make sense."
     if shard<1 or batch<1: raise ValueError(f'shard={shard} and batch={batch} must both be at least 1')
@@ -135,7 +134,7 @@ def encode_latents(
 )->'LatentSet':               # What was written
     "Encode all entries that are not there yet; a `ValueError` says when tokenizer or options are not those the folder was begun with."
     _check_entries(tok, entries, shard, batch)
-    folder,state,n = Path(out),PartialState(),len(entries)
+    folder,state,n = Path(out),Accelerator(),len(entries)
     told = dict(format=1, entries=n, shard=shard, refine=refine, precision=precision, tokenizer=tok.name, tokenizer_hash=tok.hash,
                 labels=entries.labels, data=entries.told(), tok=asdict(tok.cfg))
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +147,7 @@ def encode_latents(
         state.wait_for_everyone()
     return LatentSet(folder)
 
-# %% ../nbs/31_latents.ipynb #5ba233ac
+# %% ../nbs/31_latents.ipynb #8f77140e
 def _encode_shards(tok:CoordTok, entries:Dataset, folder:Path, todo:list[int], told:dict, batch:int, workers:int, progress:bool)->None:
     "Encode some shards, in order."
     turns,parts,s = list(_turns(told['entries'], told['shard'], batch, todo)),[],iter(todo)
@@ -161,7 +160,7 @@ def _encode_shards(tok:CoordTok, entries:Dataset, folder:Path, todo:list[int], t
         if turn[-1] in ends: _write_shard(_shard(folder, next(s)), parts); parts = []
     bar.close()
 
-# %% ../nbs/31_latents.ipynb #a9216556
+# %% ../nbs/31_latents.ipynb #42640a28
 class LatentSet(Dataset):
     "Encoded clips: item k is its planes (h w f each, float32) and its label (-1 for none)."
     def __init__(self,
@@ -190,7 +189,7 @@ class LatentSet(Dataset):
     def __repr__(self)->str:
         return f'LatentSet({self.n} entries of {self.cfg.n_tokens} tokens x {self.cfg.features} by {self.tokenizer} ({self.tokenizer_hash}), {len(self.labels) or "no"} labels)'
 
-# %% ../nbs/31_latents.ipynb #1ebccf51
+# %% ../nbs/31_latents.ipynb #e5d05a85
 def check_latents(
     latents:LatentSet,  # What was encoded
     tok:TokModel,       # Who should have done it
@@ -199,7 +198,7 @@ def check_latents(
     if tok.hash!=latents.tokenizer_hash:
         raise ValueError(f'{latents.folder} was encoded by {latents.tokenizer} ({latents.tokenizer_hash}), not by {tok.name} ({tok.hash}): load that tokenizer, or encode again')
 
-# %% ../nbs/31_latents.ipynb #ccf8ff9f
+# %% ../nbs/31_latents.ipynb #88c22218
 def latent_sums(
     latents:LatentSet,  # What was encoded
     rank:int=0,         # Which process
@@ -214,14 +213,14 @@ def latent_sums(
             row += torch.cat([torch.tensor([float(len(x))]), x.sum(0), x.square().sum(0)])
     return out
 
-# %% ../nbs/31_latents.ipynb #b6cba0f2
+# %% ../nbs/31_latents.ipynb #55dbfb32
 def latent_stats(
     latents:LatentSet,  # What was encoded
 )->dict[str,tuple]:     # `mean` and `std`: for xy, yt, xt one number a channel, as `DiTConfig` wants them
     "Compute mean and standard deviation of every channel of every plane, over all entries and processes."
-    state = PartialState()
+    state = Accelerator()
     sums = latent_sums(latents, state.process_index, state.num_processes)
-    if state.num_processes>1: sums = reduce(sums.to(state.device), 'sum').cpu()
+    if state.num_processes>1: sums = state.reduce(sums.to(state.device), 'sum').cpu()
     mean,square = (sums[:,1:]/sums[:,:1]).chunk(2, -1)
     std = (square-mean.square()).clamp(min=0).sqrt()
     return {k:tuple(map(tuple, o.tolist())) for k,o in dict(mean=mean, std=std).items()}

@@ -26,7 +26,7 @@ from .metrics import psnr, ssim
 from .sampling import random_patches
 from .store import locked
 from .tokenizer import CoordTok, precision_context
-from .train import LoopConfig, Trainer, draw_generator, full_weights, run
+from .train import DivergedError, LoopConfig, Trainer, draw_generator, full_weights, run
 from .video import to_float
 from .viz import save_figure, show_pair
 
@@ -146,6 +146,7 @@ def watcher(
 def _check_fit(t:Trainer, tok:CoordTok, bank:ClipBank, val:Sequence[Tensor]):
     "Raise a `ValueError` if bank, clips or processes do not fit the model."
     if (bank.n_frames,*bank.size)!=tuple(tok.cfg.clip): raise ValueError(f'the bank cuts clips of {(bank.n_frames,*bank.size)}, the model takes {tok.cfg.clip}: make a bank of that size')
+    if t.cfg.n>math.prod(tok.cfg.grid): raise ValueError(f'n={t.cfg.n} patches are more than the {math.prod(tok.cfg.grid)} of a clip: ask for fewer')
     if t.world>len(bank): raise ValueError(f'{t.world} processes and only {len(bank)} clips: start fewer processes or add videos, so that each sees its own')
     for c in val:
         if tuple(c.shape)!=(*tok.cfg.clip, 3): raise ValueError(f'a held-out clip has shape {tuple(c.shape)}, the model takes {(*tok.cfg.clip, 3)}: read it at that size and length')
@@ -166,6 +167,9 @@ def fit(
     draws = Draws(bank, tok.cfg.grid, cfg.n, cfg.sampler, cfg.seed, cfg.short, cfg.augment)
     with locked(out) if out and t.rank==0 else nullcontext():
         history = run(t, draws, watcher(tok, val, out) if len(val) else None, progress)
-    tok.load_state_dict(full_weights(t))
+    weights = full_weights(t)
+    if not all(w.isfinite().all() for w in weights.values()):
+        raise DivergedError('training ended with weights that are not finite, they are not kept: lower adam_lr or muon_lr and train in a new folder')
+    tok.load_state_dict(weights)
     tok.eval()
     return history

@@ -6,7 +6,7 @@
 __all__ = ['replacing', 'to_disk', 'digest', 'differences', 'Store', 'save_checkpoint', 'prune', 'sweep', 'load_checkpoint',
            'locked', 'hardware', 'record']
 
-# %% ../nbs/06_store.ipynb #2d3feb39
+# %% ../nbs/06_store.ipynb #9297ea12
 import hashlib
 import json
 import os
@@ -24,7 +24,7 @@ import torch
 try: import fcntl
 except ImportError: fcntl = None   # not on Windows: there the folder is not locked
 
-# %% ../nbs/06_store.ipynb #ee0fb4d8
+# %% ../nbs/06_store.ipynb #b9766436
 @contextmanager
 def replacing(
     path:str|Path,                      # Where the file should be
@@ -35,13 +35,19 @@ def replacing(
     part = path.with_name(f'.{path.name}.{uuid4().hex[:8]}.tmp')
     try:
         yield part
+        part.chmod(0o666 & ~_umask())      # some libraries write files that only their owner may read
         to_disk(part)
         os.replace(part, path)
     except Exception as e: raise OSError(f'{path}: could not be written ({e}); {promise}') from None
     finally:
         with suppress(OSError): part.unlink()
 
-# %% ../nbs/06_store.ipynb #34286161
+# %% ../nbs/06_store.ipynb #ab1abcb5
+def _umask()->int:
+    "Look up which permissions new files are denied."
+    os.umask(mask := os.umask(0))
+    return mask
+
 def to_disk(
     path:str|Path,  # A file or a folder
 ):
@@ -50,7 +56,7 @@ def to_disk(
     try: os.fsync(fd)
     finally: os.close(fd)
 
-# %% ../nbs/06_store.ipynb #1692fc15
+# %% ../nbs/06_store.ipynb #0082e72a
 def digest(
     path:str|Path,      # A file
 )->dict[str,int|str]:   # Its `bytes` and its `sha256`
@@ -60,7 +66,7 @@ def digest(
         while block := f.read(1<<20): total.update(block); size += len(block)
     return dict(bytes=size, sha256=total.hexdigest())
 
-# %% ../nbs/06_store.ipynb #b1a2f381
+# %% ../nbs/06_store.ipynb #f241dc72
 def differences(
     old:dict,       # What the checkpoint was written with: dicts of numbers and text
     new:dict,       # What the run is now started with
@@ -74,7 +80,7 @@ def differences(
         elif a!=b: out[f'{at}{k}'] = (a, b)
     return out
 
-# %% ../nbs/06_store.ipynb #2753292d
+# %% ../nbs/06_store.ipynb #19d5a2b1
 class Store:
     "The checkpoints of one run, in one folder."
     def __init__(self,
@@ -107,7 +113,7 @@ class Store:
         best = self.best()
         return f'{self.folder.name}: steps {[m["step"] for m in self.manifests()]}' + (f', best {best["metric"]:.2f} at {best["step"]}' if best else '')
 
-# %% ../nbs/06_store.ipynb #93183fe1
+# %% ../nbs/06_store.ipynb #5281aaff
 def _hidden(store:Store, name:str)->Path:
     "Choose a name that `manifests` does not see."
     return store.folder/f'.{name}.{uuid4().hex[:8]}.tmp'
@@ -136,7 +142,7 @@ def save_checkpoint(
     prune(store)
     return final
 
-# %% ../nbs/06_store.ipynb #e10f046f
+# %% ../nbs/06_store.ipynb #e1e0db78
 def _remove(store:Store, path:Path):
     "Take a checkpoint away in one step, then delete it."
     gone = _hidden(store, path.name)
@@ -157,7 +163,7 @@ def sweep(
     "Remove the unfinished folders that a kill left."
     for p in store.folder.glob('.step-*.tmp'): shutil.rmtree(p, ignore_errors=True)
 
-# %% ../nbs/06_store.ipynb #c00777a9
+# %% ../nbs/06_store.ipynb #bdbcf9eb
 def load_checkpoint(
     store:Store,             # Where
     config:dict|None=None,   # What the run is told now; None compares nothing
@@ -175,7 +181,7 @@ def load_checkpoint(
         warnings.warn(f'{path} is damaged and is not used: the one before it is')
     if found: raise ValueError(f'{store.folder} has {len(found)} checkpoints and all are damaged: copy one from a backup, or name a new folder')
 
-# %% ../nbs/06_store.ipynb #e055d08e
+# %% ../nbs/06_store.ipynb #90f7baaa
 @contextmanager
 def locked(
     folder:str|Path,  # The folder of a run
@@ -186,13 +192,13 @@ def locked(
         except OSError: raise RuntimeError(f'{folder} is in use by another run: wait for it, stop it, or name another folder') from None
         yield
 
-# %% ../nbs/06_store.ipynb #d6dea27f
+# %% ../nbs/06_store.ipynb #90a41f36
 def hardware()->str:  # One line
     "Name the machine that a number was measured on."
     if torch.cuda.is_available(): return f'{torch.cuda.device_count()} x {torch.cuda.get_device_name()}'
     return f"{torch.cpu.get_capabilities().get('cpu_name', platform.processor())}, {torch.get_num_threads()} threads"
 
-# %% ../nbs/06_store.ipynb #62dc5c08
+# %% ../nbs/06_store.ipynb #f2309d4a
 def _commit()->str|None:
     "Name the commit of the library, where it runs from a checkout."
     here = Path(__file__).parent if '__file__' in globals() else Path.cwd()

@@ -6,7 +6,7 @@
 __all__ = ['LoopConfig', 'lr_scale', 'make_optimizers', 'Ema', 'draw_generator', 'Turns', 'Stopped', 'Signals', 'DivergedError',
            'Trainer', 'full_weights', 'save_run', 'resume_run', 'pooled_means', 'log_line', 'start_run', 'run']
 
-# %% ../nbs/23_train.ipynb #c2166c47
+# %% ../nbs/23_train.ipynb #f587d9ae
 import math
 import os
 import signal
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ from tqdm.auto import tqdm
 from .store import Store, load_checkpoint, replacing, save_checkpoint, sweep
 from .tokenizer import precision_context
 
-# %% ../nbs/23_train.ipynb #29ef7b5d
+# %% ../nbs/23_train.ipynb #1b2b8aac
 @dataclass(frozen=True)
 class LoopConfig:
     "What every training loop is told."
@@ -63,6 +64,10 @@ class LoopConfig:
             if not getattr(self, k)>=v: raise ValueError(f'{k}={getattr(self, k)} must be at least {v}')
         for k,words in dict(optimizer=('muon','adamw'), schedule=('cosine','constant'), precision=('auto','bfloat16','float32')).items():
             if getattr(self, k) not in words: raise ValueError(f'{k}={getattr(self, k)!r} must be one of {", ".join(words)}')
+        for k in ('adam_lr','muon_lr','weight_decay','clip_grad'):
+            if not 0<=getattr(self, k)<math.inf: raise ValueError(f'{k}={getattr(self, k)} must be a number of at least 0')
+        if not all(0<=b<1 for b in self.betas): raise ValueError(f'betas={self.betas} must be at least 0 and below 1')
+        if not 0<=self.seed<2**31: raise ValueError(f'seed={self.seed} must be at least 0 and below {2**31}')
         if not 0<=self.ema<1: raise ValueError(f'ema={self.ema} must be at least 0 and below 1')
 
     def told(self)->dict:  # Field names and values
@@ -70,7 +75,7 @@ class LoopConfig:
         free = ['micro','compile','workers','log_every','save_every','eval_every','keep','max_bad'] + ['steps']*(self.schedule=='constant')
         return {k:v for k,v in asdict(self).items() if k not in free}
 
-# %% ../nbs/23_train.ipynb #db64eff2
+# %% ../nbs/23_train.ipynb #1f013f32
 def lr_scale(
     step:int,                 # Steps done
     steps:int,                # Steps in all
@@ -81,7 +86,7 @@ def lr_scale(
     if step<warmup: return (step+1)/warmup
     return .5*(1+math.cos(math.pi*(step-warmup)/max(1, steps-warmup))) if schedule=='cosine' else 1.
 
-# %% ../nbs/23_train.ipynb #cf4b96b6
+# %% ../nbs/23_train.ipynb #7652ffd4
 def make_optimizers(
     model:nn.Module,   # What to train; frozen parameters are left out
     cfg:LoopConfig,    # Which optimizers, and their step sizes
@@ -93,7 +98,7 @@ def make_optimizers(
     opts = [AdamW(rest, lr=cfg.adam_lr, betas=cfg.betas, weight_decay=0. if inner else cfg.weight_decay)] if rest else []
     return opts + ([Muon(inner, lr=cfg.muon_lr, weight_decay=cfg.weight_decay)] if inner else [])
 
-# %% ../nbs/23_train.ipynb #c41b4c0b
+# %% ../nbs/23_train.ipynb #732d0100
 class Ema:
     "A slowly following copy of a model's parameters and buffers."
     def __init__(self,
@@ -124,7 +129,7 @@ class Ema:
 
 def _tensors(model:nn.Module)->list[Tensor]: return [*model.parameters(), *model.buffers()]
 
-# %% ../nbs/23_train.ipynb #82bdfb50
+# %% ../nbs/23_train.ipynb #899d3544
 def draw_generator(
     seed:int,  # The run's seed
     k:int,     # Number of the draw, counted over the whole run
@@ -132,7 +137,7 @@ def draw_generator(
     "Make all randomness of a draw a function of its number."
     return torch.Generator().manual_seed((seed*0x9E3779B97F4A7C15+k*0xBF58476D1CE4E5B9) % (1<<63))
 
-# %% ../nbs/23_train.ipynb #2830b826
+# %% ../nbs/23_train.ipynb #8bd904a4
 class Turns(Sampler):
     "The numbers of the draws that one process takes, one batch a turn, from a step on."
     def __init__(self,
@@ -152,7 +157,7 @@ class Turns(Sampler):
             at = s*self.cfg.batch+self.rank*self.share
             for m in range(at, at+self.share, self.micro): yield list(range(m, m+self.micro))
 
-# %% ../nbs/23_train.ipynb #529340d1
+# %% ../nbs/23_train.ipynb #67748644
 class Stopped(KeyboardInterrupt):
     "A run that was asked to stop and did; `code` is what the program should exit with."
     def __init__(self,
@@ -175,7 +180,7 @@ class Signals:
     def __exit__(self, *_):
         for s,handler in self.old.items(): signal.signal(s, handler)
 
-# %% ../nbs/23_train.ipynb #d3854dc9
+# %% ../nbs/23_train.ipynb #067fab40
 class DivergedError(FloatingPointError):
     "Too many steps in a row without a finite gradient."
 
@@ -189,6 +194,7 @@ class Trainer:
         config:dict|None=None,     # What else the run is told (model, data): compared when it goes on
         tracker:str|None=None,     # 'tensorboard', 'wandb' or another that accelerate knows; logs go below `out`
     ):
+        if tracker in ('tensorboard','wandb') and not find_spec(tracker): raise ValueError(f'{tracker} is not installed: pip install {tracker}, or train without a tracker')
         self.acc = Accelerator(log_with=tracker, project_dir=str(out) if out else None)
         if self.acc.distributed_type==DistributedType.FSDP and cfg.optimizer=='muon':
             raise ValueError("Muon needs whole matrices and FSDP cuts them up: train with optimizer='adamw', or with DDP")
@@ -246,7 +252,7 @@ class Trainer:
             where = f'the batch is in {path} for study'
         raise DivergedError(f'{self.in_row} steps in a row had no finite gradient: {where}; lower adam_lr or muon_lr and start the same command in a new folder')
 
-# %% ../nbs/23_train.ipynb #e6b45eee
+# %% ../nbs/23_train.ipynb #aa786857
 _WHOLE = StateDictOptions(full_state_dict=True)
 
 def full_weights(
@@ -289,7 +295,7 @@ def resume_run(
         if t.acc.device.type=='cuda' and s['rng'][t.rank]['cuda'] is not None: torch.cuda.set_rng_state(s['rng'][t.rank]['cuda'])
     return True
 
-# %% ../nbs/23_train.ipynb #f53da1e4
+# %% ../nbs/23_train.ipynb #0bdd4958
 def pooled_means(
     trainer:Trainer,                         # A run
     sums:dict[str,tuple[float,float]],       # Of this process: a sum and a count for every name
@@ -310,7 +316,7 @@ def log_line(
     if t.acc.trackers: t.acc.log({k:v for k,v in row.items() if k!='step'}, step=t.step)
     return row
 
-# %% ../nbs/23_train.ipynb #d9fa865b
+# %% ../nbs/23_train.ipynb #42611ac0
 def start_run(
     trainer:Trainer,   # A new run
     draws:Dataset,     # Item k is draw k
@@ -324,7 +330,7 @@ def start_run(
         flat = {f'{a}.{k}':v if isinstance(v, (int,float,str)) else str(v) for a,d in t.config.items() if isinstance(d, dict) for k,v in d.items()}
         t.acc.init_trackers('logs', flat, dict(tensorboard=dict(purge_step=t.step)))
     return iter(DataLoader(draws, batch_sampler=Turns(t.cfg, t.rank, t.world, t.step), num_workers=t.cfg.workers, pin_memory=t.acc.device.type=='cuda',
-                           persistent_workers=t.cfg.workers>0))
+                           persistent_workers=t.cfg.workers>0, generator=torch.Generator()))      # its own: torch's is as the checkpoint left it
 
 def run(
     trainer:Trainer,                    # A new run; goes on from its folder's newest checkpoint

@@ -108,7 +108,7 @@ def train_options(
     s.add_argument('data', nargs='*', help='video files, folders, and lists as @list.txt')
     s.add_argument('--out', required=True, help='folder for checkpoints, strips, logs and the model')
     s.add_argument('--recipe', default='fast', choices=list(RECIPES), help='settings to start from')
-    s.add_argument('--model', default='tiny', choices=['tiny','S','B','L'], help='preset')
+    s.add_argument('--model', choices=['tiny','S','B','L'], help='preset of a new model (default: tiny)')
     s.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', help='changes to the preset')
     s.add_argument('--init', help='start from this model: a bundled name, a folder, a hub repository or a released .pth')
     s.add_argument('--holdout', nargs='*', default=[], metavar='GLOB', help='names of files among the data to measure on, not to train on')
@@ -136,8 +136,9 @@ def start_model(
     train:TrainConfig,     # Seed and start of a new model
 )->CoordTok:               # What training starts from
     "Load the model of `--init`, or make a new one; `fast` gives new models pooled queries and waves."
+    if a.init and (a.model or a.set): raise ValueError('--init brings its own size: leave out --model and --set, or leave out --init')
     if a.init: return CoordTok.from_official(a.init) if str(a.init).endswith('.pth') else CoordTok.from_pretrained(a.init)
-    return new_tokenizer(model_config(a.model, a.set, **(FAST_MODEL if a.recipe=='fast' else {})), train)
+    return new_tokenizer(model_config(a.model or 'tiny', a.set, **(FAST_MODEL if a.recipe=='fast' else {})), train)
 
 def split_files(
     a:argparse.Namespace,     # Parsed options
@@ -158,11 +159,16 @@ def run_train(
     "Train a tokenizer; an interrupted run goes on when the same command is typed again."
     if a.threads: torch.set_num_threads(a.threads)
     train,first = train_config(a),PartialState().is_main_process
+    if not a.cache_gb>0: raise ValueError(f'--cache-gb {a.cache_gb} must be above 0')
     files,held = split_files(a)
+    cache = ClipCache(a.cache, a.cache_gb*2**30) if a.cache else None
+    if cache and not cache.writable: raise ValueError(f'--cache {a.cache}: no clips can be kept there, name a folder that can be written')
+    if Path(a.out).is_file(): raise ValueError(f'--out {a.out} is a file: name a folder')
     tok = start_model(a, train)
+    if not files and not a.synthetic: raise ValueError('no files are left to train on: name more, hold out fewer, or add --synthetic 100')
     clip = tok.cfg.clip
     val,_ = read_clips(held, tok.cfg)
-    bank = ClipBank(files, clip[0], clip[1:], synthetic=a.synthetic, cache=ClipCache(a.cache, a.cache_gb*2**30) if a.cache else None, progress=first,
+    bank = ClipBank(files, clip[0], clip[1:], synthetic=a.synthetic, cache=cache, progress=first,
                     room=1.125 if train.augment else 1.)
     if first:
         for e in bank.skipped: print(f'left out: {e}', file=sys.stderr)
@@ -181,7 +187,7 @@ def finish_train(
     "Save the model as float16, measure it, write the row and say where things are."
     tok.save_pretrained(Path(a.out)/'model', dtype=torch.float16)
     last = history[-1]
-    row = dict(scale=a.model, recipe=a.recipe, tok=asdict(tok.cfg), train=asdict(train), data=[*map(str, a.data), f'{a.synthetic} synthetic'], init=a.init,
+    row = dict(scale=a.model or ('tiny' if not a.init else tok.name), recipe=a.recipe, tok=asdict(tok.cfg), train=asdict(train), data=[*map(str, a.data), f'{a.synthetic} synthetic'], init=a.init,
                holdout=[*a.holdout, *map(str, a.val)], clips=len(bank), seconds=last['seconds'], clips_per_second=train.steps*train.batch/last['seconds'],
                waiting=last['waiting'], skipped=last['skipped'], history=history, **(evaluate(tok, val) if val else {}))
     path = record(a.results or a.out, a.name or Path(a.out).resolve().name, **row)
