@@ -67,7 +67,7 @@ class LoopConfig:
         for k in ('adam_lr','muon_lr','weight_decay','clip_grad'):
             if not 0<=getattr(self, k)<math.inf: raise ValueError(f'{k}={getattr(self, k)} must be a number of at least 0')
         if not all(0<=b<1 for b in self.betas): raise ValueError(f'betas={self.betas} must be at least 0 and below 1')
-        if not 0<=self.seed<2**31: raise ValueError(f'seed={self.seed} must be at least 0 and below {2**31}')
+        if abs(self.seed)>=2**31: raise ValueError(f'seed={self.seed} must lie between -2**31 and 2**31')
         if not 0<=self.ema<1: raise ValueError(f'ema={self.ema} must be at least 0 and below 1')
 
     def told(self)->dict:  # Field names and values
