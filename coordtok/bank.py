@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from .cache import ClipCache
 from .sampling import SAMPLERS, motion_weighted
 from .synthetic import synthetic_batch
-from .train import draw_generator
+from .train import draw_generator, whose_turn
 from .video import VideoError, read_clip, video_info
 
 # %% ../nbs/24_bank.ipynb #abc54f01
@@ -122,16 +122,13 @@ class Draws(Dataset):
         if sampler not in (*SAMPLERS, 'motion'): raise ValueError(f'sampler={sampler!r} must be one of {", ".join((*SAMPLERS, "motion"))}')
         self.bank,self.grid,self.n,self.sampler,self.seed,self.short,self.augment = bank,tuple(grid),n,sampler,seed,short,augment
         self.patch = tuple(s//g for s,g in zip((bank.n_frames, *bank.size), grid))
-        self._order = None,None
     def __len__(self)->int: return 2**62      # as many as a run asks for
 
     def clip_of(self,
         k:int,    # Number of the draw
     )->int:       # Which clip of the bank
         "Look up whose turn it is."
-        turn,i = divmod(k, len(self.bank))
-        if self._order[0]!=turn: self._order = turn,torch.randperm(len(self.bank), generator=draw_generator(self.seed, -1-turn)).tolist()
-        return self._order[1][i]
+        return whose_turn(k, len(self.bank), self.seed)
 
     def __getitem__(self, k:int)->tuple[Tensor,int,Tensor]:
         gen = draw_generator(self.seed, k)

@@ -25,7 +25,7 @@ from .flow import INTERPOLANTS, PREDICTIONS, draw_times, flow_loss, noise_like, 
 from .latents import LatentSet, latent_stats
 from .store import locked
 from .tokenizer import CoordTok, precision_context
-from .train import LoopConfig, Trainer, draw_generator, full_weights, run
+from .train import LoopConfig, Trainer, draw_generator, full_weights, run, whose_turn
 from .triplane import Triplane
 from .video import to_uint8
 
@@ -84,15 +84,13 @@ class FlowDraws(Dataset):
     def __init__(self,
         latents:LatentSet,    # Where planes come from
         cfg:GenConfig,        # `seed`, `interpolant` and `prediction`
-    ): self.latents,self.cfg,self._order = latents,cfg,(None,None)
+    ): self.latents,self.cfg = latents,cfg
     def __len__(self)->int: return 2**62      # as many as a run asks for
     def entry(self,
         k:int,    # Number of the draw
     )->int:       # Which entry
         "Look up whose turn it is."
-        turn,i = divmod(k, len(self.latents))
-        if self._order[0]!=turn: self._order = turn,torch.randperm(len(self.latents), generator=draw_generator(self.cfg.seed, -1-turn)).tolist()
-        return self._order[1][i]
+        return whose_turn(k, len(self.latents), self.cfg.seed)
     def __getitem__(self, k:int)->tuple[Triplane,Triplane,Tensor,int,Tensor]:
         (planes,label),gen = self.latents[self.entry(k)],draw_generator(self.cfg.seed, k)
         noise = noise_like(planes, gen)

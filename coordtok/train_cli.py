@@ -147,8 +147,8 @@ def split_files(
     files = video_files(a.data)
     held = [f for f in files if any(fnmatch(f.name, g) for g in a.holdout)]
     if a.holdout and not held: raise ValueError(f'--holdout {" ".join(a.holdout)} matches none of the {len(files)} files: give patterns of file names')
-    val,seen = held+video_files(a.val),set(map(Path.resolve, held))
-    both = [f for f in video_files(a.val) if f.resolve() in {g.resolve() for g in files}-seen]
+    more,trained = video_files(a.val),{f.resolve() for f in files}-{f.resolve() for f in held}
+    val,both = held+more,[f for f in more if f.resolve() in trained]
     if both: raise ValueError(f'{both[0]} and {len(both)-1} more are in the training data and in --val: leave them out of one')
     return [f for f in files if f not in held],[val[len(val)*i//min(len(val), a.val_max)] for i in range(min(len(val), a.val_max))]
 
