@@ -11,22 +11,19 @@ __all__ = ['DiTConfig', 'cut_plane', 'join_plane', 'angles', 'grid_code', 'Plane
 import argparse
 import json
 import re
-import tempfile
 from dataclasses import asdict, dataclass, fields
-from os import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .blocks import Attention, mlp
 from .tokenizer import TokModel
 from .triplane import Triplane
-from .weights import WeightsError, pretrained_folder, save_weights, weights_hash
+from .weights import HubModel, WeightsError, pretrained_folder, saved_name, weights_hash
 
 # %% ../nbs/32_dit.ipynb #297f2f80
 def _check_sizes(cfg:'DiTConfig'):
@@ -481,26 +478,9 @@ def _read_config(path:Path)->DiTConfig:
     except (ValueError,TypeError,KeyError,OSError) as e: raise WeightsError(f'{path}: not the config of a diffusion transformer ({e})') from None
 
 # %% ../nbs/32_dit.ipynb #fed032c0
-class SiT(_Model, PyTorchModelHubMixin, coders={DiTConfig: (asdict, lambda d: DiTConfig(**d))},
+class SiT(_Model, HubModel, coders={DiTConfig: (asdict, lambda d: DiTConfig(**d))},
           library_name='coordtok', tags=['video', 'diffusion'], model_card_template=_CARD):
     "Noise on three planes to planes (paper, Table 6)."
-    def _save_pretrained(self, save_directory): "Leave the weights to `save_pretrained`, which knows their dtype."
-
-    def save_pretrained(self,
-        folder:str|Path,                # Made if it is not there
-        dtype:torch.dtype|None=None,    # Store weights as this: torch.float16 for half the bytes
-        **kw,                           # Passed on to `huggingface_hub`: push_to_hub, repo_id ...
-    )->str|None:                        # Address of the commit, if pushed
-        "Write config.json, model.safetensors and, where there is none, README.md; all of them or nothing."
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix='.saving-') as new:
-            save_weights(Path(new)/'model.safetensors', self.state_dict(), dtype)
-            url = super().save_pretrained(new, **{'repo_id': folder.name, **kw, 'config': dict(cfg=asdict(self.cfg))})
-            if (folder/'README.md').exists(): (Path(new)/'README.md').unlink()
-            for f in sorted(Path(new).iterdir(), reverse=True): replace(f, folder/f.name)
-        return url
-
     @classmethod
     def from_pretrained(cls,
         name:str|Path,  # A bundled name, a folder made by `save_pretrained`, or a hub repository as owner/name
@@ -512,8 +492,7 @@ class SiT(_Model, PyTorchModelHubMixin, coders={DiTConfig: (asdict, lambda d: Di
         try: state = load_file(folder/'model.safetensors')
         except Exception as e: raise WeightsError(f'{folder/"model.safetensors"}: cannot be read ({e}); copy or download it again') from None
         _fill(dit, state, str(name))
-        folder = Path(name).resolve()
-        dit.name = folder.parent.name if folder.name=='model' else folder.name   # runs/mine/model is called mine
+        dit.name = saved_name(name)
         return dit.eval()
 
     @classmethod

@@ -7,15 +7,12 @@ __all__ = ['prepare_clip', 'check_planes', 'check_index', 'cover', 'slice_index'
            'paint', 'PlaneCoder', 'check_tokenizer', 'CoordTok']
 
 # %% ../nbs/16_tokenizer.ipynb #ab0bf58a
-import tempfile
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
-from os import replace
 from pathlib import Path
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from .config import TokConfig
@@ -25,7 +22,7 @@ from .encoder import Encoder
 from .refine import refine_planes
 from .triplane import Triplane
 from .video import to_float
-from .weights import (WeightsError, convert_official, load_weights, official_config, pretrained_folder, save_weights,
+from .weights import (HubModel, WeightsError, convert_official, load_weights, official_config, pretrained_folder, saved_name,
     unwrap_official, weights_hash)
 
 # %% ../nbs/16_tokenizer.ipynb #2ec778f9
@@ -291,26 +288,9 @@ A CoordTok tokenizer: clips to three planes and back. Load it with `CoordTok.fro
 """   # the README.md of a saved model
 
 # %% ../nbs/16_tokenizer.ipynb #b086faa6
-class CoordTok(PlaneCoder, PyTorchModelHubMixin, coders={TokConfig: (asdict, lambda d: TokConfig(**d))},
+class CoordTok(PlaneCoder, HubModel, coders={TokConfig: (asdict, lambda d: TokConfig(**d))},
                library_name='coordtok', tags=['video', 'tokenizer'], model_card_template=_CARD):
     "A clip to three planes and back (paper, section 3)."
-    def _save_pretrained(self, save_directory): "Leave the weights to `save_pretrained`, which knows their dtype."
-
-    def save_pretrained(self,
-        folder:str|Path,                # Made if it is not there
-        dtype:torch.dtype|None=None,    # Store weights as this: torch.float16 for half the bytes
-        **kw,                           # Passed on to `huggingface_hub`: push_to_hub, repo_id ...
-    )->str|None:                        # Address of the commit, if pushed
-        "Write config.json, model.safetensors and, where there is none, README.md; all of them or nothing."
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix='.saving-') as new:
-            save_weights(Path(new)/'model.safetensors', self.state_dict(), dtype)
-            url = super().save_pretrained(new, **{'repo_id': folder.name, **kw, 'config': dict(cfg=asdict(self.cfg))})
-            if (folder/'README.md').exists(): (Path(new)/'README.md').unlink()
-            for f in sorted(Path(new).iterdir(), reverse=True): replace(f, folder/f.name)
-        return url
-
     @classmethod
     def from_pretrained(cls,
         name:str|Path,  # A bundled name, a folder made by `save_pretrained`, or a hub repository as owner/name
@@ -320,8 +300,7 @@ class CoordTok(PlaneCoder, PyTorchModelHubMixin, coders={TokConfig: (asdict, lam
         cfg,state = load_weights(pretrained_folder(name, **kw))
         tok = cls(cfg)
         _fill(tok, state, str(name))
-        folder = Path(name).resolve()
-        tok.name = folder.parent.name if folder.name=='model' else folder.name   # runs/mine/model is called mine
+        tok.name = saved_name(name)
         return tok.eval()
 
     @classmethod

@@ -4,17 +4,21 @@
 
 # %% auto #0
 __all__ = ['WeightsError', 'unwrap_official', 'official_config', 'rename_official', 'convert_official', 'weights_hash',
-           'atomic_save', 'save_weights', 'bundled_names', 'pretrained_folder', 'load_weights']
+           'atomic_save', 'save_weights', 'HubModel', 'saved_name', 'bundled_names', 'pretrained_folder',
+           'load_weights']
 
 # %% ../nbs/14_weights.ipynb #d6ba9f5a
 import hashlib
 import json
 import re
+import tempfile
+from dataclasses import asdict
+from os import replace as move
 from pathlib import Path
 
 import torch
 from einops import rearrange
-from huggingface_hub import snapshot_download
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -145,6 +149,33 @@ def save_weights(
 )->None:
     "Write weights as safetensors, atomically."
     atomic_save(path, {k:v if dtype is None else v.to(dtype) for k,v in state.items()}, dict(format='pt'))
+
+# %% ../nbs/14_weights.ipynb #5a7e0d1d
+class HubModel(PyTorchModelHubMixin):
+    "A model with a config `cfg` that is saved as a folder, the same for every kind of model here."
+    def _save_pretrained(self, save_directory): "Leave the weights to `save_pretrained`, which knows their dtype."
+
+    def save_pretrained(self,
+        folder:str|Path,                # Made if it is not there
+        dtype:torch.dtype|None=None,    # Store weights as this: torch.float16 for half the bytes
+        **kw,                           # Passed on to `huggingface_hub`: push_to_hub, repo_id ...
+    )->str|None:                        # Address of the commit, if pushed
+        "Write config.json, model.safetensors and, where there is none, README.md; all of them or nothing."
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix='.saving-') as new:
+            save_weights(Path(new)/'model.safetensors', self.state_dict(), dtype)
+            url = super().save_pretrained(new, **{'repo_id': folder.name, **kw, 'config': dict(cfg=asdict(self.cfg))})
+            if (folder/'README.md').exists(): (Path(new)/'README.md').unlink()
+            for f in sorted(Path(new).iterdir(), reverse=True): move(f, folder/f.name)
+        return url
+
+def saved_name(
+    name:str|Path,  # What `from_pretrained` was given
+)->str:             # What to call the model
+    "Name a model after its folder; runs/mine/model is called mine."
+    folder = Path(name).resolve()
+    return folder.parent.name if folder.name=='model' else folder.name
 
 # %% ../nbs/14_weights.ipynb #5bf0de9c
 _PRETRAINED = Path(__file__).parent/'pretrained' if '__file__' in globals() else Path('../coordtok/pretrained')
