@@ -7,7 +7,7 @@ __all__ = ['DiTConfig', 'cut_plane', 'join_plane', 'angles', 'grid_code', 'Plane
            'PlaneHead', 'drop_classes', 'class_rows', 'PlaneTransformer', 'check_pair', 'open_released',
            'released_config', 'convert_released', 'SiT']
 
-# %% ../nbs/32_dit.ipynb #c04df88f
+# %% ../nbs/32_dit.ipynb #b5cd7ec1
 import argparse
 import json
 import re
@@ -21,11 +21,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .blocks import Attention, mlp
+from .flow import INTERPOLANTS, PREDICTIONS
 from .tokenizer import TokModel
 from .triplane import Triplane
 from .weights import HubModel, WeightsError, pretrained_folder, saved_name, weights_hash
 
-# %% ../nbs/32_dit.ipynb #297f2f80
+# %% ../nbs/32_dit.ipynb #5b11dce3
 def _check_sizes(cfg:'DiTConfig'):
     "Raise a `ValueError` unless every size is a positive integer and divides what it should."
     if not isinstance(cfg.plane, tuple) or len(cfg.plane)!=3 or any(not isinstance(o, int) or o<1 for o in cfg.plane):
@@ -37,19 +38,21 @@ def _check_sizes(cfg:'DiTConfig'):
     if cfg.width%cfg.heads: raise ValueError(f'width={cfg.width} is not a multiple of heads={cfg.heads}: change one of the two')
     if cfg.width%4: raise ValueError(f'width={cfg.width} is not a multiple of 4, which the fixed positions need')
 
-# %% ../nbs/32_dit.ipynb #42f650fe
+# %% ../nbs/32_dit.ipynb #766babc9
 def _check_meaning(cfg:'DiTConfig'):
     "Raise a `ValueError` unless classes, switches and statistics make sense."
     if not 0<=cfg.class_dropout<1: raise ValueError(f'class_dropout={cfg.class_dropout} must lie in [0, 1)')
     if cfg.class_dropout and cfg.classes==1: raise ValueError(f'class_dropout={cfg.class_dropout} needs two classes or more: there is nothing to drop')
     if cfg.labels and len(set(cfg.labels))!=cfg.classes: raise ValueError(f'{len(set(cfg.labels))} different labels for {cfg.classes} classes: give one each, or none')
     if cfg.gelu not in ('exact','tanh'): raise ValueError(f"gelu={cfg.gelu!r} must be 'exact' or 'tanh'")
+    for k,words in dict(interpolant=INTERPOLANTS, prediction=PREDICTIONS).items():
+        if getattr(cfg, k) not in words: raise ValueError(f'{k}={getattr(cfg, k)!r} must be one of {", ".join(words)}')
     if not cfg.time_scale>0: raise ValueError(f'time_scale={cfg.time_scale} must be positive')
     sizes = [[len(o) for o in s] for s in (cfg.mean, cfg.std)]
     if sizes not in ([[],[]], [[cfg.features]*3]*2): raise ValueError(f'mean and std must both be 3 x {cfg.features} numbers, or both be empty, got {sizes}')
     if not all(0<o<float('inf') for row in cfg.std for o in row): raise ValueError('every std must be positive and finite: planes are divided by it')
 
-# %% ../nbs/32_dit.ipynb #959f668d
+# %% ../nbs/32_dit.ipynb #c961d1cf
 class _Pieces:
     "Numbers that follow from the sizes of a config."
     @property
@@ -74,7 +77,7 @@ class _Pieces:
         "Whether the model also learns what planes look like when nobody names a class."
         return self.class_dropout>0
 
-# %% ../nbs/32_dit.ipynb #e716e38f
+# %% ../nbs/32_dit.ipynb #bf7e3906
 @dataclass(frozen=True)
 class DiTConfig(_Pieces):
     "Size of one diffusion transformer and what its planes mean (paper, Table 6; the defaults are its SiT-L/2)."
@@ -90,6 +93,8 @@ class DiTConfig(_Pieces):
     time_scale:float=1. # The time is multiplied with this before it is written as waves; 1 is the paper's
     gelu:str='exact' # Of the perceptrons: 'exact', or 'tanh', the released code's approximation
     doubled:bool=False # Predict twice the channels and drop half, as the released code does
+    interpolant:str='linear' # Path from noise to planes that it learned: 'linear' (the paper), 'gvp' or 'vp'
+    prediction:str='velocity' # What it says: 'velocity' (the paper), 'score' or 'noise'
     mean:tuple[tuple[float,...],...]=() # What was subtracted from the channels of xy, yt, xt before training
     std:tuple[tuple[float,...],...]=() # What they were divided by
     tokenizer:str='' # Name of the tokenizer that made the planes
@@ -129,7 +134,7 @@ class DiTConfig(_Pieces):
         "Make an extra large one."
         return cls(patch=patch, **{**dict(width=1152, depth=28, heads=16), **kw})
 
-# %% ../nbs/32_dit.ipynb #149554a8
+# %% ../nbs/32_dit.ipynb #4291871e
 def cut_plane(
     plane:Tensor,  # One plane, b h w f
     p:int,         # Tokens along the side of a piece
@@ -145,7 +150,7 @@ def join_plane(
     "Lay the squares back: the inverse of `cut_plane`."
     return rearrange(pieces, 'b (h w) (i j f) -> b (h i) (w j) f', h=grid[0], w=grid[1], i=p, j=p)
 
-# %% ../nbs/32_dit.ipynb #3e33cbaf
+# %% ../nbs/32_dit.ipynb #c32cdeb5
 def angles(
     u:Tensor,  # Positions or times, any shape
     k:int,     # How many speeds
@@ -153,7 +158,7 @@ def angles(
     "Multiply with k speeds from 1 down towards 1/10000, evenly spaced in their logarithm."
     return u[..., None]*10000**(-torch.arange(k, device=u.device, dtype=u.dtype)/k)
 
-# %% ../nbs/32_dit.ipynb #cffe4ee9
+# %% ../nbs/32_dit.ipynb #c4749e9f
 def grid_code(
     h:int,  # Rows
     w:int,  # Columns
@@ -165,7 +170,7 @@ def grid_code(
         return torch.cat([a.sin(), a.cos()], -1)
     return torch.cat([repeat(code(w), 'w d -> (h w) d', h=h), repeat(code(h), 'h d -> (h w) d', w=w)], -1).float()
 
-# %% ../nbs/32_dit.ipynb #2f9be084
+# %% ../nbs/32_dit.ipynb #ee31a65d
 class PlanePositions(nn.Module):
     "Say where each piece lies: fixed for xy, one learned table for yt and xt, one learned vector per plane."
     def __init__(self,
@@ -183,7 +188,7 @@ class PlanePositions(nn.Module):
         rows = [self.xy, *(rearrange(self.over_time[:,:w], 't w d -> (t w) d') for w in self.widths)]
         return torch.cat([o+p for o,p in zip(rows, self.plane)])
 
-# %% ../nbs/32_dit.ipynb #88204037
+# %% ../nbs/32_dit.ipynb #4ee8e463
 class TimeEmbed(nn.Module):
     "Turn times into vectors."
     def __init__(self,
@@ -206,7 +211,7 @@ class TimeEmbed(nn.Module):
         "Embed times."
         return self.mlp(self.waves(t).to(self.mlp[0].weight.dtype))
 
-# %% ../nbs/32_dit.ipynb #36f87859
+# %% ../nbs/32_dit.ipynb #0aeac905
 def adapt(
     x:Tensor,      # Normalised rows, b n d
     shift:Tensor,  # Added to each channel, b 1 d
@@ -215,7 +220,7 @@ def adapt(
     "Move and stretch channels."
     return x*(1+scale) + shift
 
-# %% ../nbs/32_dit.ipynb #13898ffc
+# %% ../nbs/32_dit.ipynb #ebacf56f
 class DiTBlock(nn.Module):
     "Attention, then a perceptron; the condition shifts and scales what they read and gates what they say."
     def __init__(self,
@@ -236,7 +241,7 @@ class DiTBlock(nn.Module):
         x = x + gate1*self.attn(adapt(self.norm(x), shift1, scale1))
         return x + gate2*self.mlp(adapt(self.norm(x), shift2, scale2))
 
-# %% ../nbs/32_dit.ipynb #69a8bd63
+# %% ../nbs/32_dit.ipynb #ab34a027
 class PlaneHead(nn.Module):
     "Turn rows into pieces of one plane."
     def __init__(self,
@@ -253,7 +258,7 @@ class PlaneHead(nn.Module):
         shift,scale = rearrange(self.cond(F.silu(c)), 'b (two d) -> two b 1 d', two=2)
         return self.linear(adapt(self.norm(x), shift, scale))
 
-# %% ../nbs/32_dit.ipynb #924ec94d
+# %% ../nbs/32_dit.ipynb #1c871593
 def drop_classes(
     rows:Tensor,  # Rows of the class table, b long
     p:float,      # Share to hide
@@ -262,7 +267,7 @@ def drop_classes(
     "Hide some classes at random."
     return torch.where(torch.rand(len(rows), device=rows.device)<p, none, rows)
 
-# %% ../nbs/32_dit.ipynb #27b18e99
+# %% ../nbs/32_dit.ipynb #0f65e096
 def class_rows(
     y:Tensor|int|None,    # Class of each clip, b long; or one for all; None means no class
     b:int,                # Clips
@@ -281,7 +286,7 @@ def class_rows(
         raise ValueError(f'unknown class in {y.tolist()}: this model has classes 0 to {cfg.classes-1}{names}')
     return y.long().expand(b)
 
-# %% ../nbs/32_dit.ipynb #a4608d59
+# %% ../nbs/32_dit.ipynb #fb89eeab
 def _start(model:'PlaneTransformer')->None:
     "Set first weights: Xavier for linear layers, small ones for time and class, zero for conditions and heads."
     for m in model.modules():
@@ -290,7 +295,7 @@ def _start(model:'PlaneTransformer')->None:
     heads = model.heads.values()
     for m in (*(o.cond for o in (*model.blocks, *heads)), *(o.linear for o in heads)): nn.init.zeros_(m.weight)
 
-# %% ../nbs/32_dit.ipynb #7ff55fa7
+# %% ../nbs/32_dit.ipynb #c5de57e8
 class PlaneTransformer(nn.Module):
     "Predict a velocity for every token of three noisy planes (paper, Table 6)."
     def __init__(self,
@@ -319,7 +324,7 @@ class PlaneTransformer(nn.Module):
         parts = zip(x.split([o.shape[1] for o in pieces], 1), self.heads.values(), cfg.grids.values())
         return Triplane(*(join_plane(f(o, c), g, cfg.patch)[...,:cfg.features] for o,f,g in parts))
 
-# %% ../nbs/32_dit.ipynb #5096c1af
+# %% ../nbs/32_dit.ipynb #3f373c79
 class _Model(PlaneTransformer):
     "A network that checks what it is given, guides, and knows the statistics of its planes."
     @property
@@ -386,7 +391,7 @@ class _Model(PlaneTransformer):
         "Undo `normalise`."
         return Triplane(*(o.to(self.device)*s+m for o,m,s in zip(planes, *self._stats())))
 
-# %% ../nbs/32_dit.ipynb #1cc4306b
+# %% ../nbs/32_dit.ipynb #77f0f1ef
 def check_pair(
     dit:PlaneTransformer,  # Makes planes
     tok:TokModel,          # Should decode them
@@ -399,7 +404,7 @@ def check_pair(
     if c.tokenizer_hash and tok.hash!=c.tokenizer_hash:
         raise ValueError(f'{dit.name} makes planes for {c.tokenizer} ({c.tokenizer_hash}), not for {tok.name} ({tok.hash}): load that tokenizer')
 
-# %% ../nbs/32_dit.ipynb #1c6c17ce
+# %% ../nbs/32_dit.ipynb #4ac6a1a1
 _KEY = 'x_embedder_xy.proj.weight'   # every released model has it, no other file does
 
 def open_released(
@@ -421,7 +426,7 @@ def open_released(
         raise WeightsError(f'not a released diffusion transformer on planes: {_KEY} is missing from its {which!r} weights, it holds {held}')
     return state
 
-# %% ../nbs/32_dit.ipynb #0f1152d5
+# %% ../nbs/32_dit.ipynb #4a75fc18
 def released_config(
     w:dict[str,Tensor],   # State dict with released names
     heads:int|None=None,  # Attention heads; None means the preset's: 16 for width 1152, otherwise width//64
@@ -438,7 +443,7 @@ def released_config(
     return DiTConfig(**{**dict(plane=(n_t//s*p,s*p,s*p), features=f, patch=p, width=d, depth=depth, gelu='tanh',
         heads=heads or (16 if d==1152 else max(1, d//64)), doubled=out==2*p*p*f), **known, **kw})
 
-# %% ../nbs/32_dit.ipynb #4acffa5c
+# %% ../nbs/32_dit.ipynb #be311335
 _RENAMES = [(r'^x_embedder_(\w\w)\.proj', r'embed.\1'), (r'^final_layer_(\w\w)', r'heads.\1'), (r'^t_embedder', 'time'),
     (r'^y_embedder\.embedding_table', 'classes'), (r'^pos_embed_t$', 'pos.over_time'), (r'^type_embed$', 'pos.plane'),
     (r'adaLN_modulation\.1', 'cond'), (r'attn\.proj', 'attn.out'), (r'mlp\.fc1', 'mlp.0'), (r'mlp\.fc2', 'mlp.2')]
@@ -460,7 +465,7 @@ def convert_released(
         else: out[k] = v[0] if k=='pos.plane' else v
     return out
 
-# %% ../nbs/32_dit.ipynb #bfa325e6
+# %% ../nbs/32_dit.ipynb #91deef67
 _CARD = """---
 {{ card_data }}
 ---
@@ -477,7 +482,7 @@ def _read_config(path:Path)->DiTConfig:
     try: return DiTConfig(**json.loads(path.read_text())['cfg'])
     except (ValueError,TypeError,KeyError,OSError) as e: raise WeightsError(f'{path}: not the config of a diffusion transformer ({e})') from None
 
-# %% ../nbs/32_dit.ipynb #fed032c0
+# %% ../nbs/32_dit.ipynb #3c55b6d1
 class SiT(_Model, HubModel, coders={DiTConfig: (asdict, lambda d: DiTConfig(**d))},
           library_name='coordtok', tags=['video', 'diffusion'], model_card_template=_CARD):
     "Noise on three planes to planes (paper, Table 6)."

@@ -6,7 +6,7 @@
 __all__ = ['DIT_RECIPES', 'SOLVERS', 'GenConfig', 'dit_recipe', 'new_dit', 'FlowDraws', 'dit_loss', 'dit_watcher', 'fit_dit',
            'class_ids', 'start_noise', 'sample_planes', 'clip_stream', 'sample_clips', 'grid']
 
-# %% ../nbs/33_generate.ipynb #2a9ade84
+# %% ../nbs/33_generate.ipynb #b01ef074
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from .dit import DiTConfig, SiT, check_pair
-from .flow import INTERPOLANTS, PREDICTIONS, draw_times, flow_loss, noise_like, sample_ode, sample_sde
+from .flow import draw_times, flow_loss, noise_like, sample_ode, sample_sde
 from .latents import LatentSet, latent_stats
 from .store import locked
 from .tokenizer import CoordTok, precision_context
@@ -29,7 +29,7 @@ from .train import LoopConfig, Trainer, draw_generator, full_weights, run, whose
 from .triplane import Triplane
 from .video import to_uint8
 
-# %% ../nbs/33_generate.ipynb #04d2ed2d
+# %% ../nbs/33_generate.ipynb #2fd86ba1
 @dataclass(frozen=True)
 class GenConfig(LoopConfig):
     "How to train a transformer on planes; without arguments, `fast`."
@@ -39,16 +39,8 @@ class GenConfig(LoopConfig):
     betas:tuple[float,float]=(.9,.99) # Memory of AdamW
     weight_decay:float=0.       # Decay of the weights
     ema:float=.9999             # Memory of the averaged weights; shorter at first, about a ninth of the steps so far
-    interpolant:str='linear'    # Path from noise to planes: 'linear' (the paper), 'gvp' or 'vp'
-    prediction:str='velocity'   # What is learned: 'velocity' (the paper), 'score' or 'noise'
 
-    def __post_init__(self):
-        "Refuse what makes no run, with a `ValueError`."
-        super().__post_init__()
-        for k,words in dict(interpolant=INTERPOLANTS, prediction=PREDICTIONS).items():
-            if getattr(self, k) not in words: raise ValueError(f'{k}={getattr(self, k)!r} must be one of {", ".join(words)}')
-
-# %% ../nbs/33_generate.ipynb #f11b7cc8
+# %% ../nbs/33_generate.ipynb #7bfe756f
 DIT_RECIPES = dict(
     fast=dict(),
     paper=dict(steps=600_000, batch=64, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), schedule='constant', warmup=0, clip_grad=0.,
@@ -62,7 +54,7 @@ def dit_recipe(
     if name not in DIT_RECIPES: raise ValueError(f'recipe {name!r} must be one of {", ".join(DIT_RECIPES)}')
     return GenConfig(**DIT_RECIPES[name]|changes)
 
-# %% ../nbs/33_generate.ipynb #2e837473
+# %% ../nbs/33_generate.ipynb #22773c89
 def new_dit(
     latents:LatentSet,                 # What it will learn from
     cfg:DiTConfig=DiTConfig.tiny(),    # Patch, width, depth and heads; the rest follows from the latents
@@ -78,32 +70,32 @@ def new_dit(
     return SiT(replace(cfg, plane=latents.cfg.plane, features=latents.cfg.features, **known, **latent_stats(latents),
                        tokenizer=latents.tokenizer, tokenizer_hash=latents.tokenizer_hash))
 
-# %% ../nbs/33_generate.ipynb #54ba7e64
+# %% ../nbs/33_generate.ipynb #cef8f6da
 class FlowDraws(Dataset):
     "Item k is draw k: planes as a tokenizer wrote them, noise, time, label, and a seed for what is left to chance."
     def __init__(self,
         latents:LatentSet,    # Where planes come from
-        cfg:GenConfig,        # `seed`, `interpolant` and `prediction`
-    ): self.latents,self.cfg = latents,cfg
+        model:DiTConfig,      # What learns from them: its `interpolant` and `prediction`
+        seed:int=0,           # Seed of what is drawn
+    ): self.latents,self.model,self.seed = latents,model,seed
     def __len__(self)->int: return 2**62      # as many as a run asks for
     def entry(self,
         k:int,    # Number of the draw
     )->int:       # Which entry
         "Look up whose turn it is."
-        return whose_turn(k, len(self.latents), self.cfg.seed)
+        return whose_turn(k, len(self.latents), self.seed)
     def __getitem__(self, k:int)->tuple[Triplane,Triplane,Tensor,int,Tensor]:
-        (planes,label),gen = self.latents[self.entry(k)],draw_generator(self.cfg.seed, k)
+        (planes,label),gen = self.latents[self.entry(k)],draw_generator(self.seed, k)
         noise = noise_like(planes, gen)
-        t = draw_times(planes.map(lambda o: o[None]), gen, self.cfg.interpolant, self.cfg.prediction)[0]
+        t = draw_times(planes.map(lambda o: o[None]), gen, self.model.interpolant, self.model.prediction)[0]
         return planes,noise,t,label,torch.randint(2**31, (), generator=gen)
 
-# %% ../nbs/33_generate.ipynb #ceda382b
+# %% ../nbs/33_generate.ipynb #b90a5c6b
 def dit_loss(
     dit:SiT,          # The model, as it was before devices wrapped it
-    cfg:GenConfig,    # `interpolant` and `prediction`
 )->Callable:          # (model, batch) -> the loss, and nothing else to report
     "Make the loss of a run."
-    known = dit.cfg.classes>1
+    known,cfg = dit.cfg.classes>1,dit.cfg
     def loss(model, batch):
         planes,noise,t,y,seed = batch
         if model.training: torch.manual_seed(int(seed[0]))
@@ -111,17 +103,17 @@ def dit_loss(
         return flow_loss(ask, noise, dit.normalise(planes), t, cfg.interpolant, cfg.prediction).mean(),{}
     return loss
 
-# %% ../nbs/33_generate.ipynb #af16b2a3
+# %% ../nbs/33_generate.ipynb #825ee9df
 def dit_watcher(
     dit:SiT,             # The model that is trained
     val:LatentSet,       # Held-out latents
-    cfg:GenConfig,       # `interpolant` and `prediction`
+    precision:str='auto', # As in `GenConfig`
     looks:int=4,         # Times at which each entry is seen
     batch:int=16,        # Seen at once
 )->Callable:             # What `run` wants as `evaluate`
     "Make a look at held-out latents; every process measures its own share. `val` is minus the loss: higher is better."
-    twin,draws = SiT(dit.cfg).eval(),FlowDraws(val, replace(cfg, seed=-1))
-    loss = dit_loss(twin, cfg)
+    twin,draws = SiT(dit.cfg).eval(),FlowDraws(val, dit.cfg, seed=-1)
+    loss = dit_loss(twin)
     def fixed(k):
         planes,noise,t,y,seed = draws[k]
         return planes,noise,(t+k%looks)/looks,y,seed
@@ -132,11 +124,11 @@ def dit_watcher(
         each = []
         for part in torch.arange(len(val)*looks)[rank::world].split(batch):
             data = [o.to(dit.device) if torch.is_tensor(o) else o.map(lambda p: p.to(dit.device)) for o in torch.utils.data.default_collate([fixed(k) for k in part.tolist()])]
-            with precision_context(dit.device, cfg.precision): each += [loss(twin, data)[0].item()]*len(part)
+            with precision_context(dit.device, precision): each += [loss(twin, data)[0].item()]*len(part)
         return dict(val=(-sum(each), len(each)), held_out=(sum(each), len(each)))
     return look
 
-# %% ../nbs/33_generate.ipynb #ff90e003
+# %% ../nbs/33_generate.ipynb #584fc2b3
 def _check_fit(dit:SiT, *sets:LatentSet)->None:
     "Raise a `ValueError` unless the latents are what the model was made for."
     c = dit.cfg
@@ -160,14 +152,14 @@ def fit_dit(
 )->list[dict]:                     # The history: step, loss, seconds, now and then held_out
     "Train, going on from the folder if there is a checkpoint; raises what `run` raises, and a `ValueError` when things do not fit."
     _check_fit(dit, latents, *[val]*(val is not None))
-    t = Trainer(dit, dit_loss(dit, cfg), cfg, out, dict(model=asdict(dit.cfg), data=latents.told), tracker)
+    t = Trainer(dit, dit_loss(dit), cfg, out, dict(model=asdict(dit.cfg), data=latents.told), tracker)
     with locked(out) if out and t.rank==0 else nullcontext():
-        history = run(t, FlowDraws(latents, cfg), dit_watcher(dit, val, cfg) if val is not None else None, progress)
+        history = run(t, FlowDraws(latents, dit.cfg, cfg.seed), dit_watcher(dit, val, cfg.precision) if val is not None else None, progress)
     dit.load_state_dict(full_weights(t))
     dit.eval()
     return history
 
-# %% ../nbs/33_generate.ipynb #850d22b1
+# %% ../nbs/33_generate.ipynb #2c30aee7
 def class_ids(
     dit:SiT,                                        # Knows the names
     y:int|str|Sequence[int|str]|Tensor|None,        # One class for all, or one for each; names or numbers; None names none
@@ -184,7 +176,7 @@ def class_ids(
     if len(many) not in (1,n): raise ValueError(f'{len(many)} classes for {n} clips: give one for all, or one each')
     return torch.tensor([c.labels.index(o) if isinstance(o, str) else int(o) for o in many]).expand(n)
 
-# %% ../nbs/33_generate.ipynb #7b1fbe4b
+# %% ../nbs/33_generate.ipynb #511462ab
 def start_noise(
     dit:SiT,                                 # Whose planes
     generators:Sequence[torch.Generator],    # One a sample
@@ -193,7 +185,7 @@ def start_noise(
     c = dit.cfg
     return noise_like(Triplane(*(torch.empty(len(generators), *s, c.features, device=dit.device) for s in c.plane_sizes.values())), generators)
 
-# %% ../nbs/33_generate.ipynb #84cbfddc
+# %% ../nbs/33_generate.ipynb #c2f57de6
 SOLVERS = {'euler':50, 'heun':20, 'midpoint':20, 'dopri5':1, 'sde-euler':250, 'sde-heun':125}   # and their steps
 
 def _check_ask(dit:SiT, n:int, y:Tensor|None, steps:int, solver:str, guidance:float, batch:int)->None:
@@ -206,7 +198,7 @@ def _check_ask(dit:SiT, n:int, y:Tensor|None, steps:int, solver:str, guidance:fl
     if guidance!=1 and y is None: raise ValueError(f'guidance={guidance:g} needs a class to go towards: name one')
     if y is None and dit.cfg.classes>1 and not dit.cfg.guidable: raise ValueError(f'{dit.name} was trained with class_dropout=0: name a class')
 
-# %% ../nbs/33_generate.ipynb #db0c6fc2
+# %% ../nbs/33_generate.ipynb #c93b00ea
 def sample_planes(
     dit:SiT,                                             # The model
     n:int=4,                                             # Samples
@@ -218,8 +210,6 @@ def sample_planes(
     first:int=0,                                         # Number of the first: samples 4 to 7 of a seed are `n=4, first=4`
     batch:int=4,                                         # Samples at a time
     noise:Triplane|None=None,                            # Where to begin, n ...; None draws it
-    interpolant:str='linear',                            # Path the model was trained on
-    prediction:str='velocity',                           # What it says
     precision:str='auto',                                # 'auto', 'bfloat16' or 'float32'
     progress:bool=True,                                  # Show a bar
     watch:Callable[[float,Triplane],None]|None=None,     # Called with time and planes so far, batch by batch
@@ -230,7 +220,7 @@ def sample_planes(
     if steps is None: steps = SOLVERS.get(solver, 1)
     _check_ask(dit, n, y, steps, solver, guidance, batch)
     if solver=='dopri5': batch = 1            # its steps depend on all that share a batch
-    parts,ways = [],dict(steps=steps, solver=solver.removeprefix('sde-'), interpolant=interpolant, prediction=prediction)
+    parts,ways = [],dict(steps=steps, solver=solver.removeprefix('sde-'), interpolant=dit.cfg.interpolant, prediction=dit.cfg.prediction)
     with tqdm(total=-(-n//batch)*(1 if solver=='dopri5' else steps), desc='sampling', unit='step', disable=not progress, leave=False) as bar:
         def note(t, x):
             bar.update()
@@ -247,7 +237,7 @@ def _ask(dit:SiT, y:Tensor|None, guidance:float, precision:str, x:Triplane, t:Te
     "Ask the model for a direction."
     with precision_context(dit.device, precision): return dit.guided(x, t, y, guidance)
 
-# %% ../nbs/33_generate.ipynb #4917456f
+# %% ../nbs/33_generate.ipynb #066856cc
 def clip_stream(
     dit:SiT,                                             # The model
     tok:CoordTok,                                        # The tokenizer it was made for
@@ -279,7 +269,7 @@ def sample_clips(
     "Generate clips; raises what `clip_stream` raises."
     return torch.stack(list(clip_stream(dit, tok, n, **ways)))
 
-# %% ../nbs/33_generate.ipynb #6b78a507
+# %% ../nbs/33_generate.ipynb #62322c77
 def grid(
     clips:Tensor,         # b t h w 3, uint8 or float in [-1, 1]
     cols:int|None=None,   # How many side by side; None makes it about square
