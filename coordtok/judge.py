@@ -6,22 +6,22 @@
 __all__ = ['motion_views', 'real_views', 'decoded_views', 'MotionJudge', 'vary_views', 'fit_judge', 'name_motions',
            'judge_samples']
 
-# %% ../nbs/34_judge.ipynb #25e314f8
+# %% ../nbs/34_judge.ipynb #74e5094e
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import reduce
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .dit import SiT
-from .generate import class_ids, sample_planes
+from .generate import sample_planes
 from .latents import MIRRORED
 from .synthetic import MOTIONS, synthetic_batch
 from .tokenizer import CoordTok
 
-# %% ../nbs/34_judge.ipynb #64d44f44
+# %% ../nbs/34_judge.ipynb #573fbbd9
 def motion_views(
     clips:Tensor,    # Clips, b t h w 3, uint8 or float in [-1, 1]
     stride:int=4,    # Every so-manieth frame
@@ -32,19 +32,20 @@ def motion_views(
     if clips.dtype==torch.uint8: x = x/127.5-1
     return F.interpolate(x, (side,side), mode='area').half()
 
-# %% ../nbs/34_judge.ipynb #7e84cb87
+# %% ../nbs/34_judge.ipynb #845c4e74
 def real_views(
     seeds:Sequence[int],           # Seeds of the clips; their motions take turns
     tok:CoordTok|None=None,        # Send clips through this tokenizer; None shows them as they are
     n_frames:int=128,              # Frames of a clip
     size:tuple[int,int]=(64,64),   # Rows and columns of a clip; with a tokenizer, its own
     progress:bool=True,            # Show a bar
+    **draw,                        # As in `synthetic_batch`: camera, motion_speed, detail
 )->tuple[Tensor,Tensor]:           # Views, n t/4 48 48; their motions, n long
     "Draw labelled synthetic clips and look at them."
     n_frames,*size = tok.cfg.clip if tok else (n_frames,*size)
     out = []
     for s in tqdm(seeds, 'drawing', unit='clip', disable=not progress, leave=False):
-        clip = synthetic_batch([s], n_frames, tuple(size), motion=MOTIONS[s%len(MOTIONS)])[0]
+        clip = synthetic_batch([s], n_frames, tuple(size), motion=MOTIONS[s%len(MOTIONS)], **draw)[0]
         out.append(motion_views(clip) if tok is None else decoded_views(tok, tok.encode(clip)))
     return torch.cat(out),torch.tensor([s%len(MOTIONS) for s in seeds])
 
@@ -56,7 +57,7 @@ def decoded_views(
     frames = slice(0, tok.cfg.clip[0], 4)
     return torch.cat([motion_views(tok.decode(planes.map(lambda o: o[k:k+1]), frames=frames).cpu(), 1) for k in range(len(planes.xy))])
 
-# %% ../nbs/34_judge.ipynb #726c3bbc
+# %% ../nbs/34_judge.ipynb #8570538e
 class MotionJudge(nn.Module):
     "Name the motion in a view."
     def __init__(self,
@@ -85,7 +86,7 @@ class MotionJudge(nn.Module):
         "Score motions."
         return self.head(self.drop(self.features(views).flatten(1)))
 
-# %% ../nbs/34_judge.ipynb #969d1722
+# %% ../nbs/34_judge.ipynb #0ba2fa5c
 def vary_views(
     views:Tensor,               # Grey views, b t h w
     labels:Tensor,              # Their motions, b long
@@ -100,7 +101,7 @@ def vary_views(
     if torch.rand((), generator=generator)<.3: x = F.avg_pool2d(x, 3, 1, 1)
     return x+torch.randn(x.shape, generator=generator)*.05*torch.rand((), generator=generator),torch.where(flip, mirror[labels], labels)
 
-# %% ../nbs/34_judge.ipynb #bcbcf2bc
+# %% ../nbs/34_judge.ipynb #18fc0ae4
 def fit_judge(
     views:Tensor,        # Grey views of real clips, n t h w
     labels:Tensor,       # Their motions, n long
@@ -131,7 +132,7 @@ def name_motions(
     "Name the motion in each view."
     return torch.cat([judge(o).argmax(1) for o in views.split(32)])
 
-# %% ../nbs/34_judge.ipynb #2ec15d5f
+# %% ../nbs/34_judge.ipynb #9f47a3ac
 def judge_samples(
     judge:MotionJudge,       # In eval mode
     dit:SiT,                 # Conditional on the motions
