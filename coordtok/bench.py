@@ -7,7 +7,7 @@ __all__ = ['PEAKS', 'BENCHES', 'median_times', 'Laps', 'naive_resize', 'naive_ga
            'saved_bytes', 'memory_point', 'memory_config', 'bench_memory', 'bench_data', 'count_operations',
            'chip_peak', 'bench_gpu', 'bench_decode', 'run_bench']
 
-# %% ../nbs/42_bench.ipynb #7e66e6d5
+# %% ../nbs/42_bench.ipynb #7c2b7d88
 import gc
 import tempfile
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ from .tokenizer import CoordTok, precision_context
 from .triplane import Triplane
 from .video import EXTENSIONS, VideoError, VideoFolder, resize_clip, to_float
 
-# %% ../nbs/42_bench.ipynb #6e18cab3
+# %% ../nbs/42_bench.ipynb #0a9f0f20
 def _wait():
     "Let the accelerator finish what it was given."
     if torch.accelerator.is_available(): torch.accelerator.synchronize()
@@ -61,7 +61,7 @@ def median_times(
             if i>=0: seconds[k].append(spent)
     return {k:median(v) for k,v in seconds.items()}
 
-# %% ../nbs/42_bench.ipynb #82dc810a
+# %% ../nbs/42_bench.ipynb #275c7d3f
 class Laps:
     "A watch: `start()`, then call it with the name of each part as it ends."
     def __init__(self,
@@ -86,7 +86,7 @@ class Laps:
         "Summarise the last rounds."
         return {k:median(r[k] for r in self.rounds[-last:]) for k in self.rounds[-1]}
 
-# %% ../nbs/42_bench.ipynb #59a615e4
+# %% ../nbs/42_bench.ipynb #a56ca2a4
 def naive_resize(
     clip:Tensor,            # Clips, b t h w 3 uint8
     size:tuple[int,int],    # Rows and columns wanted
@@ -102,7 +102,7 @@ def naive_resize(
         out.append(torch.from_numpy(np.array(image.crop((left, top, left+cols, top+rows)))))
     return torch.stack(out).unflatten(0, clip.shape[:2])
 
-# %% ../nbs/42_bench.ipynb #347d0c78
+# %% ../nbs/42_bench.ipynb #aad0be8d
 def naive_gather(
     clip:Tensor,                 # Clips, b t h w c
     index:Tensor,                # Patch indices (t, x, y), b n 3 long
@@ -113,7 +113,7 @@ def naive_gather(
     def cut(c, t, x, y): return c[t*i:(t+1)*i, x*j:(x+1)*j, y*k:(y+1)*k].flatten()
     return torch.stack([torch.stack([cut(c, *at) for at in rows]) for c,rows in zip(clip, index.tolist())])
 
-# %% ../nbs/42_bench.ipynb #07294796
+# %% ../nbs/42_bench.ipynb #783aa5f3
 class TrainStep:
     "A model, its optimizer, and a way to arrange one training step (paper, phase 1)."
     def __init__(self,
@@ -144,7 +144,7 @@ class TrainStep:
         self.opt.step(); self.opt.zero_grad(); lap('optimizer')
         return loss.detach()
 
-# %% ../nbs/42_bench.ipynb #6c2ba8de
+# %% ../nbs/42_bench.ipynb #0b92183b
 def step_config(
     width:int=384,  # Width of all three stacks, a multiple of 64
     layers:int=8,   # Layers of each
@@ -155,7 +155,7 @@ def step_config(
              dec_width=width, dec_heads=width//64, dec_layers=layers)
     return TokConfig(**{**d, **changes})
 
-# %% ../nbs/42_bench.ipynb #6328ff8f
+# %% ../nbs/42_bench.ipynb #3d11c7da
 @contextmanager
 def _threads(n:int|None):
     "Use so many CPU threads for a while; None leaves them."
@@ -165,7 +165,7 @@ def _threads(n:int|None):
         yield torch.get_num_threads()
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/42_bench.ipynb #c3ca7769
+# %% ../nbs/42_bench.ipynb #518f7ba2
 def bench_step(
     cfg:TokConfig|None=None,       # The model; None means `step_config()`
     batch:int=2,                   # Clips a step
@@ -189,22 +189,23 @@ def bench_step(
                 naive_parts=naive.watch.medians(repeats), parts=ours.watch.medians(repeats), naive_loss=loss['naive'], loss=loss['ours'],
                 says=f'a step takes {t["ours"]:.2f} s, the naive arrangement {t["naive"]:.2f} s: {t["naive"]/t["ours"]:.1f} times that')
 
-# %% ../nbs/42_bench.ipynb #488cdfb6
+# %% ../nbs/42_bench.ipynb #4c2c56df
 def saved_bytes(
     f:Callable[[],object],        # Runs a forward pass
     weights:Sequence[Tensor]=(),  # Tensors that are not counted
 )->int:                           # Bytes kept for the backward pass
-    "Count the storages that autograd keeps, each once; works on any device."
-    own,kept = {w.untyped_storage().data_ptr() for w in weights},{}
+    "Count the storages that autograd keeps, each once; works on any device, and where memory is only imagined."
+    held = [w.untyped_storage() for w in weights]
+    own,kept = set(map(id, held)),{}
     def pack(x):
         s = x.untyped_storage()
-        if s.data_ptr() not in own: kept[s.data_ptr()] = s   # held, so that no later tensor can take its address
+        if id(s) not in own: kept[id(s)] = s   # held, so that no later storage can take its identity
         return x.detach()
     with saved_tensors_hooks(pack, lambda x: x): out = f()
     del out
     return sum(s.nbytes() for s in kept.values())
 
-# %% ../nbs/42_bench.ipynb #97ff3e3a
+# %% ../nbs/42_bench.ipynb #06bba193
 def memory_point(
     cfg:TokConfig,              # The model; its clip length is replaced
     frames:int,                 # Frames of the clip
@@ -227,7 +228,7 @@ def memory_point(
     except torch.OutOfMemoryError: torch.cuda.empty_cache()
     return row
 
-# %% ../nbs/42_bench.ipynb #b7481ff2
+# %% ../nbs/42_bench.ipynb #b13a130b
 def _peak(forward:Callable[[],Tensor])->int:
     "Ask CUDA's allocator for the most bytes in use during a step, weights and gradients included."
     torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()
@@ -235,7 +236,7 @@ def _peak(forward:Callable[[],Tensor])->int:
     _wait()
     return torch.cuda.max_memory_allocated()
 
-# %% ../nbs/42_bench.ipynb #0cf1082b
+# %% ../nbs/42_bench.ipynb #898d0e2f
 def memory_config()->TokConfig:
     "Make the model whose memory is measured on a CPU: a quarter of the paper's pixels and, as in its L, three decoder layers for each of the video transformer."
     return TokConfig(clip=(128,64,64), plane=(32,8,8), enc_width=96, enc_heads=3, enc_layers=2, cross_layers=2, dec_width=96, dec_heads=3, dec_layers=6)
@@ -258,7 +259,7 @@ def bench_memory(
     return dict(device=device, precision=precision, batch=1, n=n, planes='same size at every length', config=asdict(cfg), **rows,
                 says=_memory_says(rows, n))
 
-# %% ../nbs/42_bench.ipynb #729a64f1
+# %% ../nbs/42_bench.ipynb #959417ce
 def _memory_says(rows:dict[str,list[dict]], n:int)->str:
     "Compare the shortest with the longest clip."
     def times(points):
@@ -267,7 +268,7 @@ def _memory_says(rows:dict[str,list[dict]], n:int)->str:
     length = rows['sampled'][-1]['frames']/rows['sampled'][0]['frames']
     return f'a clip {length:g} times as long needs {times(rows["sampled"])} with {n} sampled patches, {times(rows["all"])} with all of them'
 
-# %% ../nbs/42_bench.ipynb #dc649920
+# %% ../nbs/42_bench.ipynb #0225f686
 class _Pixels(Dataset):
     "A few clips of a folder, spread over it, as a training step takes them: every pixel in memory."
     def __init__(self, folder:VideoFolder, k:int):
@@ -285,7 +286,7 @@ def _spread(paths:Sequence[str|Path], k:int)->list[Path]:
     if not files: raise VideoError(f'{", ".join(map(str, paths))}: no video file there, name a file or a folder of them')
     return files[::max(1, len(files)//k)][:k]
 
-# %% ../nbs/42_bench.ipynb #ec291c93
+# %% ../nbs/42_bench.ipynb #7bf73fe0
 def _verdict(read:float, cached:float, step:float)->str:
     "Name the bottleneck and the remedy."
     rates = f'the reader gives {read:.2g} clips a second, the cache {cached:.2g}, a step takes {step:.2g}: '
@@ -293,7 +294,7 @@ def _verdict(read:float, cached:float, step:float)->str:
     if step<=cached: return rates+f'the reader is the bottleneck, use the cache or {-(-step//read):.0f} times the workers'
     return rates+'reading is the bottleneck even from the cache, use the cache and more workers'
 
-# %% ../nbs/42_bench.ipynb #e457c356
+# %% ../nbs/42_bench.ipynb #961e9d71
 def bench_data(
     paths:Sequence[str|Path]=(),      # Video files and folders; none: the bundled clips
     cfg:TokConfig|None=None,          # The model that would train; None: the tiny preset
@@ -318,7 +319,7 @@ def bench_data(
     return dict(device=device, threads=torch.get_num_threads(), workers=workers, batch=batch, n=n, clips=len(sets[0]), config=asdict(cfg),
                 **{f'{k}_clips_per_second':v for k,v in rates.items()}, says=_verdict(**rates))
 
-# %% ../nbs/42_bench.ipynb #f53bded4
+# %% ../nbs/42_bench.ipynb #a47db198
 def count_operations(
     cfg:TokConfig,   # The model
     n:int=1024,      # Patches a clip
@@ -329,7 +330,7 @@ def count_operations(
     with FlopCounterMode(display=False) as ops: tok(clip, index).square().mean().backward()
     return ops.get_total_flops()
 
-# %% ../nbs/42_bench.ipynb #37f511a8
+# %% ../nbs/42_bench.ipynb #10702cd8
 PEAKS = {'H200 NVL': 835e12, 'H200': 989e12, 'H100 NVL': 835e12, 'H100 PCIe': 756e12, 'H100': 989e12, 'A100': 312e12, 'RTX 4090': 165e12}
 
 def chip_peak(
@@ -338,7 +339,7 @@ def chip_peak(
     "Look up how many dense bfloat16 operations a chip can do; None where we do not know."
     return next((v for k,v in PEAKS.items() if k in name and 'Laptop' not in name and ' D' not in name.split(k)[1]), None)
 
-# %% ../nbs/42_bench.ipynb #85a04641
+# %% ../nbs/42_bench.ipynb #6d6cdab4
 def bench_gpu(
     presets:Sequence[str|TokConfig]=('S','B','L'),  # Names of the paper's sizes, or configs
     compile:Sequence[bool]=(False,True),            # Plain, compiled, or both
@@ -354,7 +355,7 @@ def bench_gpu(
     return dict(device='cuda', chip=torch.cuda.get_device_name(), precision='bfloat16', rows=rows,
                 says=f'{sum(r["seconds"] is not None for r in rows)} of {len(rows)} settings ran{said}')
 
-# %% ../nbs/42_bench.ipynb #3dd6a2de
+# %% ../nbs/42_bench.ipynb #6a23679f
 def _gpu_row(preset:str|TokConfig, compile:bool, batch:int, n:int, repeats:int)->dict:
     "Measure one setting; numbers stay None where memory ran out."
     cfg,peak = preset if isinstance(preset, TokConfig) else getattr(TokConfig, preset)(),chip_peak(torch.cuda.get_device_name())
@@ -373,7 +374,7 @@ def _gpu_times(cfg:TokConfig, compile:bool, batch:int, n:int, repeats:int, opera
     return dict(seconds=s, clips_per_second=batch/s, operations_per_second=operations/s, share=peak and operations/s/peak,
                 peak_bytes=torch.cuda.max_memory_allocated())
 
-# %% ../nbs/42_bench.ipynb #7503aa3b
+# %% ../nbs/42_bench.ipynb #3fc26396
 def bench_decode(
     model:str|TokConfig='384x8',  # A name for `from_pretrained`; 'S', 'B', 'L', '384x8' or a config: random weights
     n_slices:int|None=None,       # As in `CoordTok.decode`
@@ -392,20 +393,21 @@ def bench_decode(
                 ratio=t['float32']/t['auto'], what=what, repeats=repeats, config=asdict(cfg),
                 says=f'a clip of {cfg.clip[0]} frames is decoded in {t["auto"]:.2f} s, in float32 in {t["float32"]:.2f} s')
 
-# %% ../nbs/42_bench.ipynb #ec6aad64
+# %% ../nbs/42_bench.ipynb #02e38d0f
 BENCHES = dict(step=bench_step, memory=bench_memory, data=bench_data, gpu=bench_gpu, decode=bench_decode)
 
 def run_bench(
     names:Sequence[str]=tuple(BENCHES),       # Which, of `BENCHES`
     folder:str|Path|None=None,                # Where rows are stored: `data/results` in a checkout; None stores nothing
     options:dict[str,dict]|None=None,         # Arguments by bench, such as dict(data=dict(workers=2))
+    benches:dict[str,Callable]=BENCHES,       # What there is to measure: another module may bring its own
 )->dict[str,dict]:                            # The rows
     "Measure, say what was found, and store it; a `ValueError` lists the names there are."
-    unknown = [k for k in (*names, *(options or {})) if k not in BENCHES]
-    if unknown: raise ValueError(f'no bench {", ".join(unknown)}: there are {", ".join(BENCHES)}')
+    unknown = [k for k in (*names, *(options or {})) if k not in benches]
+    if unknown: raise ValueError(f'no bench {", ".join(unknown)}: there are {", ".join(benches)}')
     rows = {}
     for k in names:
-        rows[k] = row = BENCHES[k](**(options or {}).get(k, {}))
+        rows[k] = row = benches[k](**(options or {}).get(k, {}))
         print(f'{k}: {row["says"]}')
         if folder and row.get('rows', True): record(folder, f'bench_{k}_{_place(row["device"])}', **row)
     return rows
