@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['DiTConfig', 'cut_plane', 'join_plane', 'angles', 'grid_code', 'PlanePositions', 'TimeEmbed', 'adapt', 'DiTBlock',
-           'PlaneHead', 'drop_classes', 'class_rows', 'head_start', 'PlaneTransformer', 'check_pair', 'open_released',
+           'PlaneHead', 'drop_classes', 'class_rows', 'PlaneGuess', 'PlaneTransformer', 'check_pair', 'open_released',
            'released_config', 'convert_released', 'SiT']
 
-# %% ../nbs/32_dit.ipynb #b24a412f
+# %% ../nbs/32_dit.ipynb #1a791b37
 import argparse
 import json
 import re
@@ -21,12 +21,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .blocks import Attention, mlp
-from .flow import INTERPOLANTS, PREDICTIONS, coefficients
+from .flow import INTERPOLANTS, PREDICTIONS, Coefficients, coefficients
 from .tokenizer import TokModel
 from .triplane import Triplane
 from .weights import HubModel, WeightsError, pretrained_folder, saved_name, weights_hash
 
-# %% ../nbs/32_dit.ipynb #604ad5e8
+# %% ../nbs/32_dit.ipynb #9105be4f
 def _check_sizes(cfg:'DiTConfig'):
     "Raise a `ValueError` unless every size is a positive integer and divides what it should."
     if not isinstance(cfg.plane, tuple) or len(cfg.plane)!=3 or any(not isinstance(o, int) or o<1 for o in cfg.plane):
@@ -38,7 +38,7 @@ def _check_sizes(cfg:'DiTConfig'):
     if cfg.width%cfg.heads: raise ValueError(f'width={cfg.width} is not a multiple of heads={cfg.heads}: change one of the two')
     if cfg.width%4: raise ValueError(f'width={cfg.width} is not a multiple of 4, which the fixed positions need')
 
-# %% ../nbs/32_dit.ipynb #cbb985b3
+# %% ../nbs/32_dit.ipynb #a8e2e947
 def _check_meaning(cfg:'DiTConfig'):
     "Raise a `ValueError` unless classes, switches and statistics make sense."
     if not 0<=cfg.class_dropout<1: raise ValueError(f'class_dropout={cfg.class_dropout} must lie in [0, 1)')
@@ -48,12 +48,14 @@ def _check_meaning(cfg:'DiTConfig'):
     for k,words in dict(interpolant=INTERPOLANTS, prediction=PREDICTIONS).items():
         if getattr(cfg, k) not in words: raise ValueError(f'{k}={getattr(cfg, k)!r} must be one of {", ".join(words)}')
     if cfg.skip and cfg.prediction!='velocity': raise ValueError(f'skip=True guesses velocities: it does not go with prediction={cfg.prediction!r}')
+    if not isinstance(cfg.rank, int) or cfg.rank<0: raise ValueError(f'rank={cfg.rank} must be an integer of at least 0')
+    if cfg.rank and not cfg.skip: raise ValueError(f'rank={cfg.rank} is for the guess: set skip=True as well')
     if not cfg.time_scale>0: raise ValueError(f'time_scale={cfg.time_scale} must be positive')
     sizes = [[len(o) for o in s] for s in (cfg.mean, cfg.std)]
     if sizes not in ([[],[]], [[cfg.features]*3]*2): raise ValueError(f'mean and std must both be 3 x {cfg.features} numbers, or both be empty, got {sizes}')
     if not all(0<o<float('inf') for row in cfg.std for o in row): raise ValueError('every std must be positive and finite: planes are divided by it')
 
-# %% ../nbs/32_dit.ipynb #e1fab57c
+# %% ../nbs/32_dit.ipynb #56f3f35d
 class _Pieces:
     "Numbers that follow from the sizes of a config."
     @property
@@ -78,7 +80,7 @@ class _Pieces:
         "Whether the model also learns what planes look like when nobody names a class."
         return self.class_dropout>0
 
-# %% ../nbs/32_dit.ipynb #d30ce3b2
+# %% ../nbs/32_dit.ipynb #a5726dce
 @dataclass(frozen=True)
 class DiTConfig(_Pieces):
     "Size of one diffusion transformer and what its planes mean (paper, Table 6; the defaults are its SiT-L/2)."
@@ -95,6 +97,7 @@ class DiTConfig(_Pieces):
     gelu:str='exact' # Of the perceptrons: 'exact', or 'tanh', the released code's approximation
     doubled:bool=False # Predict twice the channels and drop half, as the released code does
     skip:bool=False # Start from the best guess that needs no network (ours, after Karras et al. 2022); the paper has none
+    rank:int=0 # Directions in which planes vary most, for that guess to know; more than 0 needs skip
     interpolant:str='linear' # Path from noise to planes that it learned: 'linear' (the paper), 'gvp' or 'vp'
     prediction:str='velocity' # What it says: 'velocity' (the paper), 'score' or 'noise'
     mean:tuple[tuple[float,...],...]=() # What was subtracted from the channels of xy, yt, xt before training
@@ -136,7 +139,7 @@ class DiTConfig(_Pieces):
         "Make an extra large one."
         return cls(patch=patch, **{**dict(width=1152, depth=28, heads=16), **kw})
 
-# %% ../nbs/32_dit.ipynb #5326d3eb
+# %% ../nbs/32_dit.ipynb #94f36943
 def cut_plane(
     plane:Tensor,  # One plane, b h w f
     p:int,         # Tokens along the side of a piece
@@ -152,7 +155,7 @@ def join_plane(
     "Lay the squares back: the inverse of `cut_plane`."
     return rearrange(pieces, 'b (h w) (i j f) -> b (h i) (w j) f', h=grid[0], w=grid[1], i=p, j=p)
 
-# %% ../nbs/32_dit.ipynb #8deb8215
+# %% ../nbs/32_dit.ipynb #d9baf3b0
 def angles(
     u:Tensor,  # Positions or times, any shape
     k:int,     # How many speeds
@@ -160,7 +163,7 @@ def angles(
     "Multiply with k speeds from 1 down towards 1/10000, evenly spaced in their logarithm."
     return u[..., None]*10000**(-torch.arange(k, device=u.device, dtype=u.dtype)/k)
 
-# %% ../nbs/32_dit.ipynb #f31634dc
+# %% ../nbs/32_dit.ipynb #2140d03c
 def grid_code(
     h:int,  # Rows
     w:int,  # Columns
@@ -172,7 +175,7 @@ def grid_code(
         return torch.cat([a.sin(), a.cos()], -1)
     return torch.cat([repeat(code(w), 'w d -> (h w) d', h=h), repeat(code(h), 'h d -> (h w) d', w=w)], -1).float()
 
-# %% ../nbs/32_dit.ipynb #e09ab115
+# %% ../nbs/32_dit.ipynb #448dc17c
 class PlanePositions(nn.Module):
     "Say where each piece lies: fixed for xy, one learned table for yt and xt, one learned vector per plane."
     def __init__(self,
@@ -190,7 +193,7 @@ class PlanePositions(nn.Module):
         rows = [self.xy, *(rearrange(self.over_time[:,:w], 't w d -> (t w) d') for w in self.widths)]
         return torch.cat([o+p for o,p in zip(rows, self.plane)])
 
-# %% ../nbs/32_dit.ipynb #68b553cf
+# %% ../nbs/32_dit.ipynb #b753ae8e
 class TimeEmbed(nn.Module):
     "Turn times into vectors."
     def __init__(self,
@@ -213,7 +216,7 @@ class TimeEmbed(nn.Module):
         "Embed times."
         return self.mlp(self.waves(t).to(self.mlp[0].weight.dtype))
 
-# %% ../nbs/32_dit.ipynb #aa54646f
+# %% ../nbs/32_dit.ipynb #2d9712cb
 def adapt(
     x:Tensor,      # Normalised rows, b n d
     shift:Tensor,  # Added to each channel, b 1 d
@@ -222,7 +225,7 @@ def adapt(
     "Move and stretch channels."
     return x*(1+scale) + shift
 
-# %% ../nbs/32_dit.ipynb #022836a4
+# %% ../nbs/32_dit.ipynb #339ff608
 class DiTBlock(nn.Module):
     "Attention, then a perceptron; the condition shifts and scales what they read and gates what they say."
     def __init__(self,
@@ -243,7 +246,7 @@ class DiTBlock(nn.Module):
         x = x + gate1*self.attn(adapt(self.norm(x), shift1, scale1))
         return x + gate2*self.mlp(adapt(self.norm(x), shift2, scale2))
 
-# %% ../nbs/32_dit.ipynb #256315da
+# %% ../nbs/32_dit.ipynb #cd565426
 class PlaneHead(nn.Module):
     "Turn rows into pieces of one plane."
     def __init__(self,
@@ -260,7 +263,7 @@ class PlaneHead(nn.Module):
         shift,scale = rearrange(self.cond(F.silu(c)), 'b (two d) -> two b 1 d', two=2)
         return self.linear(adapt(self.norm(x), shift, scale))
 
-# %% ../nbs/32_dit.ipynb #68c43004
+# %% ../nbs/32_dit.ipynb #d7ed4960
 def drop_classes(
     rows:Tensor,  # Rows of the class table, b long
     p:float,      # Share to hide
@@ -269,7 +272,7 @@ def drop_classes(
     "Hide some classes at random."
     return torch.where(torch.rand(len(rows), device=rows.device)<p, none, rows)
 
-# %% ../nbs/32_dit.ipynb #1fb1ed59
+# %% ../nbs/32_dit.ipynb #2d68c5ee
 def class_rows(
     y:Tensor|int|None,    # Class of each clip, b long; or one for all; None means no class
     b:int,                # Clips
@@ -288,17 +291,58 @@ def class_rows(
         raise ValueError(f'unknown class in {y.tolist()}: this model has classes 0 to {cfg.classes-1}{names}')
     return y.long().expand(b)
 
-# %% ../nbs/32_dit.ipynb #4e6103ab
-def head_start(
-    t:Tensor,                  # Times, b
-    interpolant:str='linear',  # Path
-)->tuple[Tensor,Tensor]:       # What to multiply a noisy plane with; the spread of what is missing; b each
-    "Compute the best guess of a velocity from one number of a noisy plane, for noise and planes of spread 1."
-    c = coefficients(t.float(), interpolant)
-    power = c.alpha**2+c.sigma**2
-    return (c.alpha*c.d_alpha+c.sigma*c.d_sigma)/power,c.wronskian.abs()/power.sqrt()
+# %% ../nbs/32_dit.ipynb #abb61a16
+class PlaneGuess(nn.Module):
+    "Guess velocities as if planes were Gaussian; until it is told otherwise, with mean 0 and variance 1."
+    def __init__(self,
+        n:int,        # Numbers in the planes of a clip
+        rank:int=0,   # Directions that have a variance of their own
+    ):
+        super().__init__()
+        for k,v in dict(middle=torch.zeros(n), rest=torch.ones(n), basis=torch.zeros(rank, n), power=torch.ones(rank)).items(): self.register_buffer(k, v)
+    def gains(self,
+        c:Coefficients,   # Of the path, b 1 each
+        power:Tensor,     # Variances, k
+    )->tuple[Tensor,Tensor]: # What to multiply the input with, and the spread of what is missing, b k each
+        "Compute the best guess in directions of some variance."
+        seen = c.alpha**2*power+c.sigma**2
+        return (c.alpha*c.d_alpha*power+c.sigma*c.d_sigma)/seen,c.wronskian.abs()*(power/seen).sqrt()
+    def forward(self,
+        x:Tensor,                  # Noisy planes in a row, b n
+        rest:Tensor,               # What the network says, b n
+        t:Tensor,                  # Times, b
+        interpolant:str='linear',  # Path
+    )->Tensor:                     # Velocities, b n
+        "Add the guess to what the network says."
+        with torch.autocast(x.device.type, enabled=False):
+            c = Coefficients(*(o[:,None] for o in coefficients(t.float(), interpolant)))
+            y,v = x.float()-c.alpha*self.middle,rest.float()
+            (k,spread),(k_top,spread_top) = self.gains(c, self.rest),self.gains(c, self.power)
+            y_top,v_top = y@self.basis.T,v@self.basis.T
+            return c.d_alpha*self.middle + k*y+spread*v + (k_top*y_top+spread_top*v_top)@self.basis - (k*(y_top@self.basis)+spread*(v_top@self.basis))
 
-# %% ../nbs/32_dit.ipynb #643d1083
+    @torch.no_grad()
+    def fit(self,
+        rows:Tensor,   # Normalised planes of many clips, clips n
+        groups:Tensor, # Numbers of one group share what variance is left over: the group of each, n long
+    ):
+        "Learn mean, directions and variances from planes; a `ValueError` says when there are fewer clips than directions."
+        rank = len(self.power)
+        if rank>=len(rows): raise ValueError(f'rank={rank} directions cannot be found in {len(rows)} clips: encode more, or lower the rank')
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.middle.copy_(rows.mean(0))
+            y = rows-self.middle
+            if rank:
+                _,size,basis = torch.svd_lowrank(y, min(rank+32, *y.shape), niter=4)
+                self.basis.copy_(basis[:,:rank].T)
+                self.power.copy_(size[:rank]**2/len(rows))
+                y = y-y@self.basis.T@self.basis
+            left = y.square().mean(0)*y.shape[1]/(y.shape[1]-rank)                   # spread over the directions that remain
+            shared = torch.zeros(int(groups.max())+1).index_add_(0, groups, left)/groups.bincount()
+            self.rest.copy_(shared[groups].clamp(min=1e-4))
+
+# %% ../nbs/32_dit.ipynb #ae78286c
 def _start(model:'PlaneTransformer')->None:
     "Set first weights: Xavier for linear layers, small ones for time and class, zero for conditions and heads."
     for m in model.modules():
@@ -307,7 +351,7 @@ def _start(model:'PlaneTransformer')->None:
     heads = model.heads.values()
     for m in (*(o.cond for o in (*model.blocks, *heads)), *(o.linear for o in heads)): nn.init.zeros_(m.weight)
 
-# %% ../nbs/32_dit.ipynb #13032113
+# %% ../nbs/32_dit.ipynb #9f3e0002
 class PlaneTransformer(nn.Module):
     "Predict a velocity for every token of three noisy planes (paper, Table 6)."
     def __init__(self,
@@ -321,6 +365,7 @@ class PlaneTransformer(nn.Module):
         self.classes = nn.Embedding(cfg.classes+cfg.guidable, d)
         self.blocks = nn.ModuleList(DiTBlock(d, cfg.heads, cfg.gelu) for _ in range(cfg.depth))
         self.heads = nn.ModuleDict({k:PlaneHead(d, n*(1+cfg.doubled)) for k in cfg.grids})
+        if cfg.skip: self.guess = PlaneGuess(cfg.n_tokens*cfg.features, cfg.rank)
         _start(self)
     def run(self,
         planes:Triplane,  # Noisy planes, checked
@@ -336,10 +381,11 @@ class PlaneTransformer(nn.Module):
         parts = zip(x.split([o.shape[1] for o in pieces], 1), self.heads.values(), cfg.grids.values())
         out = Triplane(*(join_plane(f(o, c), g, cfg.patch)[...,:cfg.features] for o,f,g in parts))
         if not cfg.skip: return out
-        guess,rest = (o[:,None,None,None] for o in head_start(t, cfg.interpolant))
-        return Triplane(*(guess*o+rest*v.float() for o,v in zip(planes, out)))
+        both = (torch.cat([o.flatten(1) for o in p], 1) for p in (planes, out))
+        rows = self.guess(*both, t, cfg.interpolant).split([o[0].numel() for o in planes], 1)
+        return Triplane(*(o.view(p.shape) for o,p in zip(rows, planes)))
 
-# %% ../nbs/32_dit.ipynb #c7089e68
+# %% ../nbs/32_dit.ipynb #a484bf34
 class _Model(PlaneTransformer):
     "A network that checks what it is given, guides, and knows the statistics of its planes."
     @property
@@ -406,7 +452,7 @@ class _Model(PlaneTransformer):
         "Undo `normalise`."
         return Triplane(*(o.to(self.device)*s+m for o,m,s in zip(planes, *self._stats())))
 
-# %% ../nbs/32_dit.ipynb #804dc1d8
+# %% ../nbs/32_dit.ipynb #47c1a12b
 def check_pair(
     dit:PlaneTransformer,  # Makes planes
     tok:TokModel,          # Should decode them
@@ -419,7 +465,7 @@ def check_pair(
     if c.tokenizer_hash and tok.hash!=c.tokenizer_hash:
         raise ValueError(f'{dit.name} makes planes for {c.tokenizer} ({c.tokenizer_hash}), not for {tok.name} ({tok.hash}): load that tokenizer')
 
-# %% ../nbs/32_dit.ipynb #b055aa45
+# %% ../nbs/32_dit.ipynb #632592a7
 _KEY = 'x_embedder_xy.proj.weight'   # every released model has it, no other file does
 
 def open_released(
@@ -441,7 +487,7 @@ def open_released(
         raise WeightsError(f'not a released diffusion transformer on planes: {_KEY} is missing from its {which!r} weights, it holds {held}')
     return state
 
-# %% ../nbs/32_dit.ipynb #ad7ccd6d
+# %% ../nbs/32_dit.ipynb #a1450061
 def released_config(
     w:dict[str,Tensor],   # State dict with released names
     heads:int|None=None,  # Attention heads; None means the preset's: 16 for width 1152, otherwise width//64
@@ -458,7 +504,7 @@ def released_config(
     return DiTConfig(**{**dict(plane=(n_t//s*p,s*p,s*p), features=f, patch=p, width=d, depth=depth, gelu='tanh',
         heads=heads or (16 if d==1152 else max(1, d//64)), doubled=out==2*p*p*f), **known, **kw})
 
-# %% ../nbs/32_dit.ipynb #b36aaf02
+# %% ../nbs/32_dit.ipynb #7fe2c85d
 _RENAMES = [(r'^x_embedder_(\w\w)\.proj', r'embed.\1'), (r'^final_layer_(\w\w)', r'heads.\1'), (r'^t_embedder', 'time'),
     (r'^y_embedder\.embedding_table', 'classes'), (r'^pos_embed_t$', 'pos.over_time'), (r'^type_embed$', 'pos.plane'),
     (r'adaLN_modulation\.1', 'cond'), (r'attn\.proj', 'attn.out'), (r'mlp\.fc1', 'mlp.0'), (r'mlp\.fc2', 'mlp.2')]
@@ -480,7 +526,7 @@ def convert_released(
         else: out[k] = v[0] if k=='pos.plane' else v
     return out
 
-# %% ../nbs/32_dit.ipynb #d56efbc1
+# %% ../nbs/32_dit.ipynb #fd3f0d3a
 _CARD = """---
 {{ card_data }}
 ---
@@ -497,7 +543,7 @@ def _read_config(path:Path)->DiTConfig:
     try: return DiTConfig(**json.loads(path.read_text())['cfg'])
     except (ValueError,TypeError,KeyError,OSError) as e: raise WeightsError(f'{path}: not the config of a diffusion transformer ({e})') from None
 
-# %% ../nbs/32_dit.ipynb #f059157e
+# %% ../nbs/32_dit.ipynb #02655ccb
 class SiT(_Model, HubModel, coders={DiTConfig: (asdict, lambda d: DiTConfig(**d))},
           library_name='coordtok', tags=['video', 'diffusion'], model_card_template=_CARD):
     "Noise on three planes to planes (paper, Table 6)."

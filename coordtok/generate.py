@@ -6,7 +6,7 @@
 __all__ = ['DIT_RECIPES', 'SOLVERS', 'GenConfig', 'dit_recipe', 'new_dit', 'FlowDraws', 'dit_loss', 'dit_watcher', 'fit_dit',
            'class_ids', 'start_noise', 'sample_planes', 'clip_stream', 'sample_clips', 'grid']
 
-# %% ../nbs/33_generate.ipynb #b01ef074
+# %% ../nbs/33_generate.ipynb #402f4b87
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -29,7 +29,7 @@ from .train import LoopConfig, Trainer, draw_generator, full_weights, run, whose
 from .triplane import Triplane
 from .video import to_uint8
 
-# %% ../nbs/33_generate.ipynb #2fd86ba1
+# %% ../nbs/33_generate.ipynb #88fd2604
 @dataclass(frozen=True)
 class GenConfig(LoopConfig):
     "How to train a transformer on planes; without arguments, `fast`."
@@ -40,7 +40,7 @@ class GenConfig(LoopConfig):
     weight_decay:float=0.       # Decay of the weights
     ema:float=.9999             # Memory of the averaged weights; shorter at first, about a ninth of the steps so far
 
-# %% ../nbs/33_generate.ipynb #7bfe756f
+# %% ../nbs/33_generate.ipynb #b3201ef3
 DIT_RECIPES = dict(
     fast=dict(),
     paper=dict(steps=600_000, batch=64, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), schedule='constant', warmup=0, clip_grad=0.,
@@ -54,7 +54,7 @@ def dit_recipe(
     if name not in DIT_RECIPES: raise ValueError(f'recipe {name!r} must be one of {", ".join(DIT_RECIPES)}')
     return GenConfig(**DIT_RECIPES[name]|changes)
 
-# %% ../nbs/33_generate.ipynb #22773c89
+# %% ../nbs/33_generate.ipynb #a1d757d6
 def new_dit(
     latents:LatentSet,                 # What it will learn from
     cfg:DiTConfig=DiTConfig.tiny(),    # Patch, width, depth and heads; the rest follows from the latents
@@ -67,10 +67,19 @@ def new_dit(
     known = dict(classes=1, class_dropout=0., labels=())
     if classes and (n:=max(n, len(latents.labels)))>1: known = dict(classes=n, class_dropout=dropout, labels=latents.labels)
     torch.manual_seed(seed)
-    return SiT(replace(cfg, plane=latents.cfg.plane, features=latents.cfg.features, **known, **latent_stats(latents),
-                       tokenizer=latents.tokenizer, tokenizer_hash=latents.tokenizer_hash))
+    dit = SiT(replace(cfg, plane=latents.cfg.plane, features=latents.cfg.features, **known, **latent_stats(latents),
+                      tokenizer=latents.tokenizer, tokenizer_hash=latents.tokenizer_hash))
+    if dit.cfg.skip: _fit_guess(dit, latents)
+    return dit
 
-# %% ../nbs/33_generate.ipynb #cef8f6da
+def _fit_guess(dit:SiT, latents:LatentSet, most:int=4096)->None:
+    "Tell the guess what planes are like, from at most so many entries, evenly spread."
+    n,f = len(latents),dit.cfg.features
+    rows = [torch.cat([o.flatten() for o in dit.normalise(latents[k*n//min(n, most)][0])]) for k in range(min(n, most))]
+    channel = torch.cat([torch.arange(h*w*f)%f+p*f for p,(h,w) in enumerate(dit.cfg.plane_sizes.values())])
+    dit.guess.fit(torch.stack(rows), channel)
+
+# %% ../nbs/33_generate.ipynb #7e20444c
 class FlowDraws(Dataset):
     "Item k is draw k: planes as a tokenizer wrote them, noise, time, label, and a seed for what is left to chance."
     def __init__(self,
@@ -90,7 +99,7 @@ class FlowDraws(Dataset):
         t = draw_times(planes.map(lambda o: o[None]), gen, self.model.interpolant, self.model.prediction)[0]
         return planes,noise,t,label,torch.randint(2**31, (), generator=gen)
 
-# %% ../nbs/33_generate.ipynb #b90a5c6b
+# %% ../nbs/33_generate.ipynb #7b148143
 def dit_loss(
     dit:SiT,          # The model, as it was before devices wrapped it
 )->Callable:          # (model, batch) -> the loss, and nothing else to report
@@ -103,7 +112,7 @@ def dit_loss(
         return flow_loss(ask, noise, dit.normalise(planes), t, cfg.interpolant, cfg.prediction).mean(),{}
     return loss
 
-# %% ../nbs/33_generate.ipynb #825ee9df
+# %% ../nbs/33_generate.ipynb #b7497903
 def dit_watcher(
     dit:SiT,             # The model that is trained
     val:LatentSet,       # Held-out latents
@@ -128,7 +137,7 @@ def dit_watcher(
         return dict(val=(-sum(each), len(each)), held_out=(sum(each), len(each)))
     return look
 
-# %% ../nbs/33_generate.ipynb #584fc2b3
+# %% ../nbs/33_generate.ipynb #1d00de59
 def _check_fit(dit:SiT, *sets:LatentSet)->None:
     "Raise a `ValueError` unless the latents are what the model was made for."
     c = dit.cfg
@@ -159,7 +168,7 @@ def fit_dit(
     dit.eval()
     return history
 
-# %% ../nbs/33_generate.ipynb #2c30aee7
+# %% ../nbs/33_generate.ipynb #2eda96cd
 def class_ids(
     dit:SiT,                                        # Knows the names
     y:int|str|Sequence[int|str]|Tensor|None,        # One class for all, or one for each; names or numbers; None names none
@@ -176,7 +185,7 @@ def class_ids(
     if len(many) not in (1,n): raise ValueError(f'{len(many)} classes for {n} clips: give one for all, or one each')
     return torch.tensor([c.labels.index(o) if isinstance(o, str) else int(o) for o in many]).expand(n)
 
-# %% ../nbs/33_generate.ipynb #511462ab
+# %% ../nbs/33_generate.ipynb #619eab46
 def start_noise(
     dit:SiT,                                 # Whose planes
     generators:Sequence[torch.Generator],    # One a sample
@@ -185,7 +194,7 @@ def start_noise(
     c = dit.cfg
     return noise_like(Triplane(*(torch.empty(len(generators), *s, c.features, device=dit.device) for s in c.plane_sizes.values())), generators)
 
-# %% ../nbs/33_generate.ipynb #c2f57de6
+# %% ../nbs/33_generate.ipynb #a4edb704
 SOLVERS = {'euler':50, 'heun':20, 'midpoint':20, 'dopri5':1, 'sde-euler':250, 'sde-heun':125}   # and their steps
 
 def _check_ask(dit:SiT, n:int, y:Tensor|None, steps:int, solver:str, guidance:float, batch:int)->None:
@@ -198,7 +207,7 @@ def _check_ask(dit:SiT, n:int, y:Tensor|None, steps:int, solver:str, guidance:fl
     if guidance!=1 and y is None: raise ValueError(f'guidance={guidance:g} needs a class to go towards: name one')
     if y is None and dit.cfg.classes>1 and not dit.cfg.guidable: raise ValueError(f'{dit.name} was trained with class_dropout=0: name a class')
 
-# %% ../nbs/33_generate.ipynb #c93b00ea
+# %% ../nbs/33_generate.ipynb #9f9ac22e
 def sample_planes(
     dit:SiT,                                             # The model
     n:int=4,                                             # Samples
@@ -237,7 +246,7 @@ def _ask(dit:SiT, y:Tensor|None, guidance:float, precision:str, x:Triplane, t:Te
     "Ask the model for a direction."
     with precision_context(dit.device, precision): return dit.guided(x, t, y, guidance)
 
-# %% ../nbs/33_generate.ipynb #066856cc
+# %% ../nbs/33_generate.ipynb #4eddc02e
 def clip_stream(
     dit:SiT,                                             # The model
     tok:CoordTok,                                        # The tokenizer it was made for
@@ -269,7 +278,7 @@ def sample_clips(
     "Generate clips; raises what `clip_stream` raises."
     return torch.stack(list(clip_stream(dit, tok, n, **ways)))
 
-# %% ../nbs/33_generate.ipynb #62322c77
+# %% ../nbs/33_generate.ipynb #057f47b4
 def grid(
     clips:Tensor,         # b t h w 3, uint8 or float in [-1, 1]
     cols:int|None=None,   # How many side by side; None makes it about square

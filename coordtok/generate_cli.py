@@ -7,7 +7,7 @@ __all__ = ['FolderEntries', 'latent_options', 'open_entries', 'run_latents', 'di
            'run_train_dit', 'finish_dit', 'generate_options', 'check_ask', 'load_pair', 'pick_classes', 'timed_clips',
            'run_generate']
 
-# %% ../nbs/35_generate_cli.ipynb #3bc76a6d
+# %% ../nbs/35_generate_cli.ipynb #dcb88b59
 import argparse
 import re
 import sys
@@ -33,7 +33,7 @@ from .train_cli import (at_least, check_folder, check_output, config_given, conf
 from .video import read_clip, write_clip
 from .weights import bundled_names
 
-# %% ../nbs/35_generate_cli.ipynb #e6512096
+# %% ../nbs/35_generate_cli.ipynb #2d9c6c59
 class _Reader:
     "Reads files for a `ClipBank` and keeps the last one only."
     def __init__(self, cache:ClipCache|None=None): self.cache,self.file,self.clip = cache,None,None
@@ -42,7 +42,7 @@ class _Reader:
         return self.clip
     def __repr__(self)->str: return f'{self.cache or "read one at a time"}'
 
-# %% ../nbs/35_generate_cli.ipynb #e3d9635c
+# %% ../nbs/35_generate_cli.ipynb #c08c6fba
 class FolderEntries(FileEntries):
     "Cuts of video files that are read when their turn comes, labelled with the names of their folders."
     def __init__(self,
@@ -67,7 +67,7 @@ class FolderEntries(FileEntries):
         self.told_of = len(self.bank.skipped)
         return clip,n,self.labels.index(self.reader.file.absolute().parent.name) if self.labels else label
 
-# %% ../nbs/35_generate_cli.ipynb #cd1ae339
+# %% ../nbs/35_generate_cli.ipynb #553b42dc
 def latent_options(
     s:argparse.ArgumentParser,  # Receives the options
 ):
@@ -76,6 +76,8 @@ def latent_options(
     s.add_argument('--out', required=True, help='folder for the latents')
     s.add_argument('--tokenizer', default='tiny', help='bundled name, folder, hub repository or a released .pth')
     s.add_argument('--synthetic', type=at_least(1), metavar='N', help='instead of files, draw that many clips, labelled with their motion')
+    s.add_argument('--detail', type=float, help='fine structure of synthetic clips: 1 as they come, 0 smooth')
+    s.add_argument('--camera', type=float, nargs=3, metavar=('PAN','ZOOM','SHAKE'), help='how much the camera of synthetic clips moves: 1 1 1 as they come, 0 0 0 not at all')
     s.add_argument('--seed', type=int, help='of synthetic clips, or of the times at which files are cut')
     s.add_argument('--mirror', action='store_true', help='add the mirror image of each')
     s.add_argument('--per-clip', type=at_least(1), default=1, metavar='K', help='cuts of each file, all but the first at random times')
@@ -88,7 +90,7 @@ def latent_options(
     s.add_argument('--cache', help='folder for decoded clips; without it they are decoded anew next time')
     s.add_argument('--cache-gb', type=float, default=100., help='what the cache may take')
 
-# %% ../nbs/35_generate_cli.ipynb #8b0a3534
+# %% ../nbs/35_generate_cli.ipynb #f31340db
 def open_entries(
     a:argparse.Namespace,  # Parsed options
     cfg:TokConfig,         # Length and size of a clip
@@ -97,12 +99,13 @@ def open_entries(
     "Find the clips of a command; a `ValueError` or a `VideoError` says why there are none."
     if a.data and a.synthetic: raise ValueError('files and --synthetic together would give labels two meanings: encode them one after the other, into two folders')
     if not a.data and not a.synthetic: raise ValueError('there is nothing to encode: name files, folders or @lists, or draw clips with --synthetic 1000')
-    seed = {} if a.seed is None else dict(seed=a.seed)
+    seed,draw = {} if a.seed is None else dict(seed=a.seed),{k:tuple(o) if k=='camera' else o for k in ('detail','camera') if (o:=getattr(a, k)) is not None}
+    if draw and not a.synthetic: raise ValueError(f'--{next(iter(draw))} is for synthetic clips: add --synthetic 1000, or leave it out')
     if not a.synthetic: return FolderEntries(video_files(a.data), cfg, a.labels, a.per_clip, a.mirror, cache=open_cache(a), progress=progress, **seed)
     if a.per_clip>1: raise ValueError(f'--per-clip {a.per_clip} cuts files: ask for more clips with --synthetic {a.synthetic*a.per_clip}')
-    return SyntheticEntries(a.synthetic, cfg.clip[0], cfg.clip[1:], mirror=a.mirror, **seed)
+    return SyntheticEntries(a.synthetic, cfg.clip[0], cfg.clip[1:], mirror=a.mirror, **seed, **draw)
 
-# %% ../nbs/35_generate_cli.ipynb #c03858c7
+# %% ../nbs/35_generate_cli.ipynb #6cca6547
 def run_latents(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -117,7 +120,7 @@ def run_latents(
     size = sum(p.stat().st_size for p in Path(a.out).glob('shard-*'))
     if first: print(f'{a.out}: {latents}, {size/len(latents):,.0f} bytes a clip, {time.perf_counter()-start:.1f} s')
 
-# %% ../nbs/35_generate_cli.ipynb #4ce5d9fa
+# %% ../nbs/35_generate_cli.ipynb #8e40791d
 def dit_options(
     s:argparse.ArgumentParser,  # Receives the options
 ):
@@ -134,7 +137,7 @@ def dit_options(
     run_options(s)
     config_options(s, GenConfig)
 
-# %% ../nbs/35_generate_cli.ipynb #9a859d40
+# %% ../nbs/35_generate_cli.ipynb #04a45135
 def open_sets(
     a:argparse.Namespace,          # Parsed options
 )->tuple[LatentSet,LatentSet|None]: # To train on, to measure on
@@ -149,7 +152,7 @@ def open_sets(
         raise ValueError(f'--val {a.val} and {a.latents} have other classes ({f"only one of them has {alone[0]}" if alone else "in another order"}): encode both from the same folders, or train with --unconditional')
     return latents,val
 
-# %% ../nbs/35_generate_cli.ipynb #1475b95b
+# %% ../nbs/35_generate_cli.ipynb #a5883c46
 _FIXED = ('plane', 'features', 'patch', 'classes', 'class_dropout', 'labels', 'doubled', 'mean', 'std', 'tokenizer', 'tokenizer_hash')
 
 def start_dit(
@@ -166,7 +169,7 @@ def start_dit(
         raise ValueError(f'--dropout {a.dropout:g} hides labels, and there are none: leave it out' + ('' if a.unconditional else ', or encode with --labels'))
     return dit
 
-# %% ../nbs/35_generate_cli.ipynb #9d43bd94
+# %% ../nbs/35_generate_cli.ipynb #7332fb3e
 def run_train_dit(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -180,7 +183,7 @@ def run_train_dit(
     history = fit_dit(dit, latents, train, a.out, val, first, None if a.tracker=='none' else a.tracker)
     if first: finish_dit(a, dit, train, latents, history)
 
-# %% ../nbs/35_generate_cli.ipynb #0126dd80
+# %% ../nbs/35_generate_cli.ipynb #f8c0ea6c
 def _finite(dit:SiT)->bool: return all(w.isfinite().all() for w in dit.state_dict().values())
 
 def finish_dit(
@@ -201,7 +204,7 @@ def finish_dit(
     print(f'{row["draws_per_second"]:.1f} draws a second, {row["waiting"]:.0%} of the time waiting for them; model in {Path(a.out)/"model"}, row in {path}; loss {last["loss"]:.3f}'
           + (f', held-out {last["held_out"]:.3f}' if 'held_out' in last else ''))
 
-# %% ../nbs/35_generate_cli.ipynb #317cdeb2
+# %% ../nbs/35_generate_cli.ipynb #8b43ea07
 _KINDS,_MOST = ('.mp4', '.mkv', '.mov', '.gif'),64     # of files, and of clips in a grid
 
 def generate_options(
@@ -226,7 +229,7 @@ def generate_options(
     s.add_argument('--precision', default='auto', choices=['auto','bfloat16','float32'], help='of the transformer')
     s.add_argument('--threads', type=at_least(1), help='CPU threads')
 
-# %% ../nbs/35_generate_cli.ipynb #1caea8f1
+# %% ../nbs/35_generate_cli.ipynb #e4bed80c
 def check_ask(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -240,7 +243,7 @@ def check_ask(
         if a.n>_MOST and not a.singles: raise ValueError(f'--n {a.n}: a grid shows {_MOST} clips at most, keep the others with --singles FOLDER, or ask for fewer')
     if not 0<a.fps<=1000: raise ValueError(f'--fps {a.fps:g} must be above 0, and at most 1000')
 
-# %% ../nbs/35_generate_cli.ipynb #23e25f44
+# %% ../nbs/35_generate_cli.ipynb #b0ad178e
 def load_pair(
     a:argparse.Namespace,  # Parsed options
 )->tuple[SiT,CoordTok]:    # On the best device there is
@@ -257,7 +260,7 @@ def load_pair(
         raise ValueError(f'{dit.name} makes planes for {c.tokenizer or "a tokenizer it does not name"} ({c.tokenizer_hash or "no fingerprint"}), which is not bundled: pass --tokenizer FOLDER')
     return dit.to(device),load_tokenizer(a.tokenizer or c.tokenizer).to(device)
 
-# %% ../nbs/35_generate_cli.ipynb #00c02ceb
+# %% ../nbs/35_generate_cli.ipynb #a408c1d6
 def pick_classes(
     dit:SiT,                # Knows the names
     words:list[str]|None,   # Names or numbers; None means all
@@ -273,7 +276,7 @@ def pick_classes(
     ids = class_ids(dit, [int(w) if w.isdecimal() and w not in c.labels else w for w in words], len(words)).tolist() if words else range(c.classes)
     return [ids[k%len(ids)] for k in range(first, first+n)]
 
-# %% ../nbs/35_generate_cli.ipynb #90d89f24
+# %% ../nbs/35_generate_cli.ipynb #9e0c171c
 def timed_clips(
     dit:SiT,               # The model
     tok:CoordTok,          # The tokenizer it was made for
@@ -291,13 +294,13 @@ def timed_clips(
         yield clip,sampled-start,end-sampled
         start = time.perf_counter()
 
-# %% ../nbs/35_generate_cli.ipynb #592ca3e0
+# %% ../nbs/35_generate_cli.ipynb #f4a807c8
 def _single(a:argparse.Namespace, dit:SiT, y:list[int]|None, k:int)->Path:
     "Name the file of a clip after its seed, its number and its class."
     name = '' if y is None else '_'+re.sub(r'[^\w-]', '-', str(dit.cfg.labels[y[k]] if dit.cfg.labels else y[k]))
     return Path(a.singles)/f'seed{a.seed}_{a.first+k:05d}{name}{Path(a.out).suffix.lower() if a.out else ".mp4"}'
 
-# %% ../nbs/35_generate_cli.ipynb #771b1ad3
+# %% ../nbs/35_generate_cli.ipynb #07f96385
 def run_generate(
     a:argparse.Namespace,  # Parsed options
 ):

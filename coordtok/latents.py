@@ -6,7 +6,7 @@
 __all__ = ['MIRRORED', 'SyntheticEntries', 'FileEntries', 'encode_latents', 'LatentSet', 'check_latents', 'latent_sums',
            'latent_stats']
 
-# %% ../nbs/31_latents.ipynb #967bc0e7
+# %% ../nbs/31_latents.ipynb #e5616674
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -30,7 +30,7 @@ from .train import draw_generator
 from .triplane import Triplane
 from .weights import atomic_save
 
-# %% ../nbs/31_latents.ipynb #76f9d4d9
+# %% ../nbs/31_latents.ipynb #698c9154
 MIRRORED = dict(left='right', right='left', rotate_cw='rotate_ccw', rotate_ccw='rotate_cw')
 
 class SyntheticEntries(Dataset):
@@ -51,13 +51,14 @@ class SyntheticEntries(Dataset):
         "Describe the data."
         return dict(kind='synthetic', n=self.n, n_frames=self.n_frames, size=self.size, seed=self.seed, mirror=self.mirror, draw=self.draw)
     def __getitem__(self, k:int)->tuple[Tensor,int,int]:
+        if not 0<=k<len(self): raise IndexError(f'entry {k} of {len(self)}')
         i,flip = divmod(k, 1+self.mirror)
         name = MOTIONS[i%len(MOTIONS)]
         if self._last[0]!=i: self._last = i,synthetic_batch([self.seed+i], self.n_frames, self.size, motion=name, **self.draw)[0][0]
         clip = self._last[1].flip(2) if flip else self._last[1]
         return clip,len(clip),MOTIONS.index(MIRRORED.get(name, name) if flip else name)
 
-# %% ../nbs/31_latents.ipynb #80db54e8
+# %% ../nbs/31_latents.ipynb #7cc66dab
 class FileEntries(Dataset):
     "Cuts of video files, one or several of each."
     def __init__(self,
@@ -78,6 +79,7 @@ class FileEntries(Dataset):
         "Describe the data."
         return dict(kind='files', **self.bank.told(), per_clip=self.per_clip, mirror=self.mirror, cut_seed=self.seed, classes=self.classes)
     def __getitem__(self, k:int)->tuple[Tensor,int,int]:
+        if not 0<=k<len(self): raise IndexError(f'entry {k} of {len(self)}')
         cut,flip = divmod(k, 1+self.mirror)
         i,later = divmod(cut, self.per_clip)
         clip = self.bank.frames(i)
@@ -88,7 +90,7 @@ class FileEntries(Dataset):
         if n<self.n_frames: clip = torch.cat([clip, clip[-1:].expand(self.n_frames-n, -1, -1, -1)])
         return clip.flip(2) if flip else clip,n,self.classes[i] if self.classes else -1
 
-# %% ../nbs/31_latents.ipynb #058a3619
+# %% ../nbs/31_latents.ipynb #4c57e144
 def _shard(folder:str|Path, s:int)->Path: return Path(folder)/f'shard-{s:05d}.safetensors'
 
 def _turns(n:int, shard:int, batch:int, todo:Sequence[int])->Iterator[list[int]]:
@@ -97,7 +99,7 @@ def _turns(n:int, shard:int, batch:int, todo:Sequence[int])->Iterator[list[int]]
         stop = min(n, (s+1)*shard)
         yield from (list(range(k, min(k+batch, stop))) for k in range(s*shard, stop, batch))
 
-# %% ../nbs/31_latents.ipynb #0ddb5ee9
+# %% ../nbs/31_latents.ipynb #d9e93527
 def _write_shard(path:Path, parts:list[tuple[Triplane,Tensor]])->None:
     "Write planes in float16, and labels; a `ValueError` refuses what is not finite."
     planes = Triplane(*(torch.cat(o).half() for o in zip(*(p for p,_ in parts))))
@@ -115,7 +117,7 @@ def _claim(folder:Path, told:dict)->None:
         with replacing(path) as part: part.write_text(json.dumps(told, indent=1)+'\n')
     for p in folder.glob('.*.tmp'): p.unlink()      # what a kill left
 
-# %% ../nbs/31_latents.ipynb #95920935
+# %% ../nbs/31_latents.ipynb #08e97242
 def _check_entries(tok:TokModel, entries:Dataset, shard:int, batch:int)->None:
     "Raise a `ValueError` unless clips fit the tokenizer and counts make sense."
     if shard<1 or batch<1: raise ValueError(f'shard={shard} and batch={batch} must both be at least 1')
@@ -148,7 +150,7 @@ def encode_latents(
         state.wait_for_everyone()
     return LatentSet(folder)
 
-# %% ../nbs/31_latents.ipynb #8f77140e
+# %% ../nbs/31_latents.ipynb #f72140a1
 def _encode_shards(tok:CoordTok, entries:Dataset, folder:Path, todo:list[int], told:dict, batch:int, workers:int, progress:bool)->None:
     "Encode some shards, in order."
     turns,parts,s = list(_turns(told['entries'], told['shard'], batch, todo)),[],iter(todo)
@@ -161,7 +163,7 @@ def _encode_shards(tok:CoordTok, entries:Dataset, folder:Path, todo:list[int], t
         if turn[-1] in ends: _write_shard(_shard(folder, next(s)), parts); parts = []
     bar.close()
 
-# %% ../nbs/31_latents.ipynb #42640a28
+# %% ../nbs/31_latents.ipynb #4f1d61a5
 class LatentSet(Dataset):
     "Encoded clips: item k is its planes (h w f each, float32) and its label (-1 for none)."
     def __init__(self,
@@ -190,7 +192,7 @@ class LatentSet(Dataset):
     def __repr__(self)->str:
         return f'LatentSet({self.n} entries of {self.cfg.n_tokens} tokens x {self.cfg.features} by {self.tokenizer} ({self.tokenizer_hash}), {len(self.labels) or "no"} labels)'
 
-# %% ../nbs/31_latents.ipynb #e5d05a85
+# %% ../nbs/31_latents.ipynb #9b79818b
 def check_latents(
     latents:LatentSet,  # What was encoded
     tok:TokModel,       # Who should have done it
@@ -199,7 +201,7 @@ def check_latents(
     if tok.hash!=latents.tokenizer_hash:
         raise ValueError(f'{latents.folder} was encoded by {latents.tokenizer} ({latents.tokenizer_hash}), not by {tok.name} ({tok.hash}): load that tokenizer, or encode again')
 
-# %% ../nbs/31_latents.ipynb #88c22218
+# %% ../nbs/31_latents.ipynb #e04b12ae
 def latent_sums(
     latents:LatentSet,  # What was encoded
     rank:int=0,         # Which process
@@ -214,7 +216,7 @@ def latent_sums(
             row += torch.cat([torch.tensor([float(len(x))]), x.sum(0), x.square().sum(0)])
     return out
 
-# %% ../nbs/31_latents.ipynb #55dbfb32
+# %% ../nbs/31_latents.ipynb #389cc53f
 def latent_stats(
     latents:LatentSet,  # What was encoded
 )->dict[str,tuple]:     # `mean` and `std`: for xy, yt, xt one number a channel, as `DiTConfig` wants them
