@@ -7,7 +7,7 @@ __all__ = ['WAYS', 'EVALUATIONS', 'STEPS', 'GENERATION_BENCHES', 'random_dit', '
            'dit_sizes', 'bench_generation', 'high_water', 'apart', 'generate_once', 'bench_table3', 'FrameTransformer',
            'training_point', 'counted_point', 'bench_dit_memory']
 
-# %% ../nbs/43_bench_generate.ipynb #408eab78
+# %% ../nbs/43_bench_generate.ipynb #28ddf065
 import json
 import re
 import subprocess
@@ -33,7 +33,7 @@ from .generate import sample_planes
 from .tokenizer import CoordTok, paint, precision_context
 from .triplane import Triplane
 
-# %% ../nbs/43_bench_generate.ipynb #da9d11fd
+# %% ../nbs/43_bench_generate.ipynb #574525c9
 def random_dit(
     cfg:DiTConfig,        # Size
     device:str='cpu',     # Where
@@ -47,7 +47,7 @@ def random_dit(
             if not p.any(): nn.init.normal_(p, std=.02)
     return dit.to(device)
 
-# %% ../nbs/43_bench_generate.ipynb #b3842eeb
+# %% ../nbs/43_bench_generate.ipynb #93cdcc8b
 def _empty_planes(cfg:DiTConfig|TokConfig, b:int=1)->Triplane:
     "Make planes without content."
     return Triplane(*(torch.empty(b, *s, cfg.features) for s in cfg.plane_sizes.values()))
@@ -61,7 +61,7 @@ def dit_operations(
         SiT(replace(cfg, mean=(), std=()))(_empty_planes(cfg, b), torch.empty(b))
     return ops.get_total_flops()
 
-# %% ../nbs/43_bench_generate.ipynb #2fb5b45c
+# %% ../nbs/43_bench_generate.ipynb #d0858543
 def decode_operations(
     cfg:TokConfig,      # The tokenizer
     n_slices:int=1,     # As in `CoordTok.decode`; a divisor of the number of patches
@@ -73,19 +73,19 @@ def decode_operations(
         Decoder(cfg)(_empty_planes(cfg), torch.zeros(1, n, 3, dtype=torch.long))
     return ops.get_total_flops()*n_slices
 
-# %% ../nbs/43_bench_generate.ipynb #d61bef11
+# %% ../nbs/43_bench_generate.ipynb #f29543bd
 WAYS = (('euler',50), ('heun',20), ('midpoint',10), ('midpoint',20), ('sde-euler',250))   # solver and steps
 EVALUATIONS = {'euler':1, 'heun':2, 'midpoint':2, 'sde-euler':1}                          # a step
 
 def small_dit()->DiTConfig:  # 80 pieces, 12 classes
     "Make the size of the bundled transformer."
-    return DiTConfig.tiny(4, width=256, depth=4, heads=4, classes=12, class_dropout=.1)
+    return DiTConfig.tiny(4, width=224, depth=4, heads=4, skip=True, rank=160, classes=12, class_dropout=.1)
 
 def dit_sizes()->dict[str,DiTConfig]:  # By name and patch
     "List the sizes of which one evaluation is timed."
     return {f'{k}/2': getattr(DiTConfig, k)() for k in ('tiny','S','B','L')}
 
-# %% ../nbs/43_bench_generate.ipynb #b94bd978
+# %% ../nbs/43_bench_generate.ipynb #2b9ff074
 def _way_rows(dit:SiT, ways:Sequence[tuple[str,int]], guidance:Sequence[float], repeats:int)->list[dict]:
     "Time whole samplings of one clip, in turns."
     asks = [(solver, steps, g) for solver,steps in ways for g in guidance]
@@ -105,7 +105,7 @@ def _size_rows(sizes:dict[str,DiTConfig], device:str, repeats:int)->list[dict]:
         rows.append(dict(name=name, pieces=cfg.n_pieces, params=dit.n_params, operations=dit_operations(cfg), seconds=median_times({name:ask}, repeats)[name]))
     return rows
 
-# %% ../nbs/43_bench_generate.ipynb #77e3b90b
+# %% ../nbs/43_bench_generate.ipynb #c08b1152
 def bench_generation(
     cfg:DiTConfig|None=None,                      # The transformer; None means `small_dit()`
     tokenizer:str|TokConfig='tiny',               # Its tokenizer: a name for `from_pretrained`, or a config (random weights)
@@ -126,7 +126,7 @@ def bench_generation(
                 pieces=cfg.n_pieces, params=dit.n_params, planes_bytes=2*cfg.n_tokens*cfg.features, weights_bytes=2*dit.n_params,
                 ways=rows, decode_seconds=decode, evaluations=evaluations, says=_generation_says(rows, decode, evaluations))
 
-# %% ../nbs/43_bench_generate.ipynb #825a3dab
+# %% ../nbs/43_bench_generate.ipynb #36ef0b62
 def _generation_says(ways:list[dict], decode:float, evaluations:list[dict])->str:
     "Name the quickest and the slowest way."
     quick,slow = min(ways, key=lambda r: r['seconds']),max(ways, key=lambda r: r['seconds'])
@@ -134,7 +134,7 @@ def _generation_says(ways:list[dict], decode:float, evaluations:list[dict])->str
     each = ', '.join(f'{r["name"]} {r["seconds"]:.3f} s' for r in evaluations)
     return f'a clip takes from {way(quick)} to {way(slow)}, and {decode:.2f} s to decode' + (f'; one evaluation of {each}' if each else '')
 
-# %% ../nbs/43_bench_generate.ipynb #d353de0d
+# %% ../nbs/43_bench_generate.ipynb #e5a0948e
 def high_water()->int|None:  # Bytes
     "Read the most memory that this process ever held; None where the system does not say."
     try: return 1024*int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())[1])
@@ -143,7 +143,7 @@ def high_water()->int|None:  # Bytes
     except ImportError: return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform=='darwin' else 1024)
 
-# %% ../nbs/43_bench_generate.ipynb #40c094d5
+# %% ../nbs/43_bench_generate.ipynb #f3c603f0
 _CHILD = '''
 import json, sys
 from coordtok import bench_generate as m
@@ -166,7 +166,7 @@ def apart(
     if 'error' in answer: raise RuntimeError(f'{function} failed in its own process ({answer["error"]})')
     return answer['row']
 
-# %% ../nbs/43_bench_generate.ipynb #778f91ab
+# %% ../nbs/43_bench_generate.ipynb #6ae2bf61
 STEPS = 250   # of Euler-Maruyama (paper)
 
 def _decoding(decoder:Decoder, n_slices:int, precision:str)->Callable[[Triplane,int],Tensor]:
@@ -199,7 +199,7 @@ def generate_once(
     count = [sum(p.numel() for p in m.parameters()) for m in (dit, decoder)]
     return dict(seconds=watch.medians(repeats), idle=idle, after_sampling=after, peak=held(), params=count, shape=list(clip.shape))
 
-# %% ../nbs/43_bench_generate.ipynb #a194bc29
+# %% ../nbs/43_bench_generate.ipynb #30ca764d
 def bench_table3(
     cfg:DiTConfig|None=None,       # The transformer; None means the paper's L/2
     tok:TokConfig|None=None,       # The tokenizer; None means the paper's L
@@ -229,7 +229,7 @@ def _table3_says(r:dict)->str:
 
 
 
-# %% ../nbs/43_bench_generate.ipynb #12f533e6
+# %% ../nbs/43_bench_generate.ipynb #184e9c23
 class FrameTransformer(nn.Module):
     "The blocks of `SiT` on a frame-wise latent: the stand-in that planes are compared with."
     def __init__(self,
@@ -255,7 +255,7 @@ class FrameTransformer(nn.Module):
         for block in self.blocks: x = block(x, c)
         return rearrange(self.head(x, c), 'b (t h w) (i j f) -> b t (h i) (w j) f', i=p, j=p, h=h//p, w=w//p)
 
-# %% ../nbs/43_bench_generate.ipynb #18cb9057
+# %% ../nbs/43_bench_generate.ipynb #cfa983dc
 def _step_parts(kind:str, cfg:DiTConfig, frames:int, batch:int, device:str)->tuple[nn.Module,Callable[[],Tensor]]:
     "Make a model and a function that gives its loss; planes and latents have one moment for every 4 frames."
     cfg = replace(cfg, plane=(frames//4, *cfg.plane[1:]))
@@ -293,7 +293,7 @@ def training_point(
     except torch.OutOfMemoryError: torch.cuda.empty_cache()
     return row
 
-# %% ../nbs/43_bench_generate.ipynb #570bad18
+# %% ../nbs/43_bench_generate.ipynb #6af8d4a8
 def counted_point(
     kind:str,         # 'planes' or 'frames'
     cfg:DiTConfig,    # The model; the length of its planes is replaced
@@ -305,7 +305,7 @@ def counted_point(
         model,loss = _step_parts(kind, cfg, frames, batch, 'cpu')
         return dict(kind=kind, frames=frames, saved=saved_bytes(loss, list(model.parameters())), weights=sum(p.numel() for p in model.parameters()))
 
-# %% ../nbs/43_bench_generate.ipynb #c2954656
+# %% ../nbs/43_bench_generate.ipynb #ae0dbfff
 def bench_dit_memory(
     cfg:DiTConfig|None=None,                       # Measured; None: four blocks of width 192 on a CPU, L/2 on a GPU
     large:DiTConfig|None=DiTConfig.L(),            # Counted; None counts nothing
@@ -330,5 +330,5 @@ def _dit_memory_says(points:list[dict])->str:
     return (f'at {t} frames a frame-wise latent is {c["pieces"]/a["pieces"]:.1f} times as many pieces, keeps {c["saved"]/a["saved"]:.1f} times the memory '
             f'({c["saved"]/1e6:.0f} and {a["saved"]/1e6:.0f} MB) and takes {c["seconds"]/a["seconds"]:.1f} times as long a step')
 
-# %% ../nbs/43_bench_generate.ipynb #e2572cb8
+# %% ../nbs/43_bench_generate.ipynb #82fdfbcc
 GENERATION_BENCHES = dict(generate=bench_generation, table3=bench_table3, dit_memory=bench_dit_memory)

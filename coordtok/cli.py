@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .bench import BENCHES, run_bench
+from .bench_generate import GENERATION_BENCHES
 from .config import TokConfig
 from .generate_cli import dit_options, generate_options, latent_options, run_generate, run_latents, run_train_dit
 from .metrics import psnr
@@ -143,7 +144,7 @@ def run_benches(
     if a.threads: torch.set_num_threads(a.threads)
     if a.results: Path(a.results).mkdir(parents=True, exist_ok=True)
     data = dict(paths=[str(f) for f in video_files(a.data)]) if a.data else {}
-    run_bench(a.names or [k for k in BENCHES if k!='data' or data], a.results, dict(data=data) if data else None)
+    run_bench(a.names or [k for k in BENCHES if k!='data' or data], a.results, dict(data=data) if data else None, BENCHES|GENERATION_BENCHES)
 
 # %% ../nbs/51_cli.ipynb #df993f24
 def parser()->argparse.ArgumentParser:  # With one subcommand a verb
@@ -171,7 +172,7 @@ def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     prepare.add_argument('--split', type=int, default=1, choices=[1,2,3], help='which official split'); prepare.add_argument('--check', action='store_true', help='read every file')
     for word,options,run in (('latents', latent_options, run_latents), ('train-dit', dit_options, run_train_dit), ('generate', generate_options, run_generate)): options(verb(word, run))
     bench = verb('bench', run_benches, results=(None,'folder for rows; nothing is written without it'))
-    bench.add_argument('names', nargs='*', metavar='NAME', help=', '.join(BENCHES)); bench.add_argument('--data', nargs='*', default=[], help='files for the data bench')
+    bench.add_argument('names', nargs='*', metavar='NAME', help=', '.join(BENCHES|GENERATION_BENCHES)+'; without a name all but the last three, which take minutes'); bench.add_argument('--data', nargs='*', default=[], help='files for the data bench')
     bench.add_argument('--threads', type=at_least(1), help='CPU threads')
     return p
 

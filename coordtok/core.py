@@ -16,7 +16,8 @@ __all__ = ['TokConfig', 'VideoError', 'VideoFolder', 'read_clip', 'resize_clip',
            'natural_init', 'new_tokenizer', 'quick_psnr', 'recipe', 'record', 'flow_loss', 'sample_ode', 'sample_sde',
            'FileEntries', 'LatentSet', 'SyntheticEntries', 'check_latents', 'encode_latents', 'latent_stats',
            'DiTConfig', 'SiT', 'DIT_RECIPES', 'GenConfig', 'SOLVERS', 'clip_stream', 'dit_recipe', 'fit_dit', 'grid',
-           'new_dit', 'sample_clips', 'sample_planes', 'start_noise', 'run_bench']
+           'new_dit', 'sample_clips', 'sample_planes', 'start_noise', 'MotionJudge', 'fit_judge', 'judge_samples',
+           'real_views', 'run_bench']
 
 # %% ../nbs/52_core.ipynb #25f0cbca
 from .config import TokConfig
@@ -47,6 +48,7 @@ from .latents import FileEntries, LatentSet, SyntheticEntries, check_latents, en
 from .dit import DiTConfig, SiT
 from coordtok.generate import (DIT_RECIPES, GenConfig, SOLVERS, clip_stream, dit_recipe, fit_dit, grid, new_dit, sample_clips, sample_planes,
     start_noise)
+from .judge import MotionJudge, fit_judge, judge_samples, real_views
 from .bench import run_bench
 
 # %% ../nbs/52_core.ipynb #d7109605
@@ -63,4 +65,4 @@ _all_ = ['TokConfig',
     'FAST_MODEL', 'RECIPES', 'TrainConfig', 'DivergedError', 'Stopped', 'evaluate', 'fit', 'natural_init', 'new_tokenizer', 'quick_psnr', 'recipe', 'record',
     'flow_loss', 'sample_ode', 'sample_sde', 'FileEntries', 'LatentSet', 'SyntheticEntries', 'check_latents', 'encode_latents', 'latent_stats',
     'DiTConfig', 'SiT', 'DIT_RECIPES', 'GenConfig', 'SOLVERS', 'clip_stream', 'dit_recipe', 'fit_dit', 'grid', 'new_dit', 'sample_clips', 'sample_planes',
-    'start_noise', 'run_bench']
+    'start_noise', 'MotionJudge', 'fit_judge', 'judge_samples', 'real_views', 'run_bench']
