@@ -6,7 +6,7 @@
 __all__ = ['motion_views', 'real_views', 'decoded_views', 'MotionJudge', 'vary_views', 'fit_judge', 'name_motions',
            'judge_samples']
 
-# %% ../nbs/34_judge.ipynb #17e275e5
+# %% ../nbs/34_judge.ipynb #2e7b1e1a
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +21,7 @@ from .latents import MIRRORED
 from .synthetic import MOTIONS, synthetic_batch
 from .tokenizer import CoordTok
 
-# %% ../nbs/34_judge.ipynb #cefdf96f
+# %% ../nbs/34_judge.ipynb #50e6ac1d
 def motion_views(
     clips:Tensor,    # Clips, b t h w 3, uint8 or float in [-1, 1]
     stride:int=4,    # Every so-manieth frame
@@ -32,7 +32,7 @@ def motion_views(
     if clips.dtype==torch.uint8: x = x/127.5-1
     return F.interpolate(x, (side,side), mode='area').half()
 
-# %% ../nbs/34_judge.ipynb #0c58e307
+# %% ../nbs/34_judge.ipynb #f23dff2d
 def real_views(
     seeds:Sequence[int],           # Seeds of the clips; their motions take turns
     tok:CoordTok|None=None,        # Send clips through this tokenizer; None shows them as they are
@@ -57,7 +57,7 @@ def decoded_views(
     frames = slice(0, tok.cfg.clip[0], 4)
     return torch.cat([motion_views(tok.decode(planes.map(lambda o: o[k:k+1]), frames=frames).cpu(), 1) for k in range(len(planes.xy))])
 
-# %% ../nbs/34_judge.ipynb #7ec2fc4e
+# %% ../nbs/34_judge.ipynb #a39079c4
 class MotionJudge(nn.Module):
     "Name the motion in a view."
     def __init__(self,
@@ -86,7 +86,7 @@ class MotionJudge(nn.Module):
         "Score motions."
         return self.head(self.drop(self.features(views).flatten(1)))
 
-# %% ../nbs/34_judge.ipynb #b68da519
+# %% ../nbs/34_judge.ipynb #6278ae47
 def vary_views(
     views:Tensor,               # Grey views, b t h w
     labels:Tensor,              # Their motions, b long
@@ -101,7 +101,7 @@ def vary_views(
     if torch.rand((), generator=generator)<.3: x = F.avg_pool2d(x, 3, 1, 1)
     return x+torch.randn(x.shape, generator=generator)*.05*torch.rand((), generator=generator),torch.where(flip, mirror[labels], labels)
 
-# %% ../nbs/34_judge.ipynb #07f7d8b9
+# %% ../nbs/34_judge.ipynb #4fff033f
 def fit_judge(
     views:Tensor,        # Grey views of real clips, n t h w
     labels:Tensor,       # Their motions, n long
@@ -132,7 +132,7 @@ def name_motions(
     "Name the motion in each view."
     return torch.cat([judge(o).argmax(1) for o in views.split(32)])
 
-# %% ../nbs/34_judge.ipynb #21909dc9
+# %% ../nbs/34_judge.ipynb #55abf2cd
 def judge_samples(
     judge:MotionJudge,       # In eval mode
     dit:SiT,                 # Conditional on the motions
