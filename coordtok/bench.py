@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PEAKS', 'BENCHES', 'median_times', 'Laps', 'naive_resize', 'naive_gather', 'TrainStep', 'step_config', 'bench_step',
-           'saved_bytes', 'memory_point', 'memory_config', 'bench_memory', 'bench_data', 'count_operations',
-           'chip_peak', 'bench_gpu', 'bench_decode', 'run_bench']
+           'bench_muon', 'saved_bytes', 'memory_point', 'memory_config', 'bench_memory', 'bench_data',
+           'count_operations', 'chip_peak', 'bench_gpu', 'bench_decode', 'run_bench']
 
 # %% ../nbs/42_bench.ipynb #7c2b7d88
 import gc
@@ -32,6 +32,7 @@ from .cache import CachedFolder, ClipCache
 from .config import TokConfig
 from .coords import gather_patches, grid_index
 from .losses import squared_error
+from .optimizer import Muon
 from .sampling import random_patches
 from .store import record
 from .synthetic import bundled_clips
@@ -188,6 +189,34 @@ def bench_step(
     return dict(**setting, config=asdict(cfg), naive_seconds=t['naive'], seconds=t['ours'], ratio=t['naive']/t['ours'],
                 naive_parts=naive.watch.medians(repeats), parts=ours.watch.medians(repeats), naive_loss=loss['naive'], loss=loss['ours'],
                 says=f'a step takes {t["ours"]:.2f} s, the naive arrangement {t["naive"]:.2f} s: {t["naive"]/t["ours"]:.1f} times that')
+
+# %% ../nbs/42_bench.ipynb #c5ce4445
+def bench_muon(
+    cfg:TokConfig|None=None,  # The model; None: the tiny preset
+    batch:int=4,              # Clips a step
+    n:int=512,                # Patches a clip
+    precision:str='auto',     # Of the gradients
+    repeats:int=3,            # Timed rounds
+    device:str|None=None,     # None: CUDA where there is one
+)->dict:                      # Seconds of the gradients and of both optimizers, and Muon's share of a step with each
+    "Time Muon's part of a training step with our orthogonalisation and with PyTorch's, in turns."
+    cfg,device = cfg or TokConfig.tiny(),device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    gen = torch.Generator().manual_seed(0)
+    raw = torch.randint(0, 256, (batch, *cfg.clip, 3), dtype=torch.uint8, generator=gen).to(device)
+    index = random_patches(batch, n, cfg.grid, generator=gen).to(device)
+    with torch.random.fork_rng(): torch.manual_seed(0); tok = CoordTok(cfg).to(device)
+    target = gather_patches(to_float(raw), index, cfg.patch)
+    def gradients():
+        with precision_context(tok.device, precision): squared_error(tok(to_float(raw), index), target).backward()
+    gradients()
+    inner = [m.weight for m in tok.modules() if isinstance(m, torch.nn.Linear)]
+    ours,theirs = Muon(inner, lr=1e-4),torch.optim.Muon(inner, lr=1e-4)
+    t = median_times(dict(gradients=gradients, ours=ours.step, torch=theirs.step), repeats)
+    share = {k: t[k]/(t['gradients']+t[k]) for k in ('ours','torch')}
+    return dict(device=device, threads=torch.get_num_threads(), batch=batch, n=n, precision=precision, matrices=len(inner), seconds=t, share=share,
+                ratio=t['torch']/t['ours'], repeats=repeats, config=asdict(cfg),
+                says=f"Muon takes {share['ours']:.0%} of a step of {t['gradients']+t['ours']:.2f} s; with PyTorch's orthogonalisation it would be "
+                     f"{share['torch']:.0%} of {t['gradients']+t['torch']:.2f} s")
 
 # %% ../nbs/42_bench.ipynb #4c2c56df
 def saved_bytes(
@@ -394,7 +423,7 @@ def bench_decode(
                 says=f'a clip of {cfg.clip[0]} frames is decoded in {t["auto"]:.2f} s, in float32 in {t["float32"]:.2f} s')
 
 # %% ../nbs/42_bench.ipynb #02e38d0f
-BENCHES = dict(step=bench_step, memory=bench_memory, data=bench_data, gpu=bench_gpu, decode=bench_decode)
+BENCHES = dict(step=bench_step, muon=bench_muon, memory=bench_memory, data=bench_data, gpu=bench_gpu, decode=bench_decode)
 
 def run_bench(
     names:Sequence[str]=tuple(BENCHES),       # Which, of `BENCHES`
