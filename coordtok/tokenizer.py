@@ -126,12 +126,12 @@ def fast_dtype(
 # %% ../nbs/16_tokenizer.ipynb #04bc00d4
 def precision_context(
     device:torch.device,      # Where the model lives
-    precision:str='auto',     # 'auto': bf16 autocast where the device is fast at it; 'bfloat16'; 'float32': exact
+    precision:str='auto',     # 'auto': bf16 autocast where the device is fast at it; 'bfloat16'; 'float16'; 'float32': exact
 ):                            # A context manager
     "Make the autocast context of a forward pass; a `ValueError` names the choices."
-    if precision not in ('auto','bfloat16','float32'):
-        raise ValueError(f"precision={precision!r} must be 'auto', 'bfloat16' or 'float32'")
-    dtype = dict(auto=fast_dtype(device), bfloat16=torch.bfloat16, float32=None)[precision]
+    if precision not in ('auto','bfloat16','float16','float32'):
+        raise ValueError(f"precision={precision!r} must be 'auto', 'bfloat16', 'float16' or 'float32'")
+    dtype = dict(auto=fast_dtype(device), bfloat16=torch.bfloat16, float16=torch.float16, float32=None)[precision]
     return torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
 
 # %% ../nbs/16_tokenizer.ipynb #474f88f5
