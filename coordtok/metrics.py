@@ -26,10 +26,10 @@ def _unit(
 # %% ../nbs/22_metrics.ipynb #8a1c908f
 def _pair(
     pred:Tensor,          # One clip or a batch
-    clip:Tensor,          # The other, same shape
+    clip:Tensor,          # The other, same shape; it is moved to where the first one is
 )->tuple[Tensor,Tensor]:  # Both as b t c h w in [0, 1]
-    "Bring two clips to [0, 1]; a `ValueError` shows both shapes where they differ."
-    a,b = _unit(pred),_unit(clip)
+    "Bring two clips to [0, 1] and to one device; a `ValueError` shows both shapes where they differ."
+    a,b = _unit(pred),_unit(clip.to(pred.device))
     if a.shape!=b.shape: raise ValueError(f'clips of different shapes: {tuple(pred.shape)} and {tuple(clip.shape)}')
     return a,b
 
@@ -70,7 +70,10 @@ def ssim(
     a,b = _pair(pred, clip)
     if min(a.shape[-2:])<11: raise ValueError(f'frames of {tuple(a.shape[-2:])} are smaller than the 11x11 window of SSIM')
     from torchmetrics.functional.image import structural_similarity_index_measure   # here: it takes seconds to load
-    return torch.stack([structural_similarity_index_measure(p, q, data_range=1., reduction='none').mean() for p,q in zip(a, b)])
+    def one(p, q):
+        full = structural_similarity_index_measure(p, q, data_range=1., reduction='none', return_full_image=True)[1]
+        return full[...,5:-5,5:-5].mean()      # windows that lie inside the frame
+    return torch.stack([one(p, q) for p,q in zip(a, b)])
 
 # %% ../nbs/22_metrics.ipynb #8f3252b8
 def seam_ratio(
@@ -84,7 +87,8 @@ def seam_ratio(
     jumps = [(a-b).diff(dim=dim).abs().transpose(dim, -1).mean((1,2,3)) for dim in (-2,-1)]      # rows, then columns, each b n-1
     border = torch.cat([torch.arange(1, j.shape[1]+1, device=a.device)%period==0 for j in jumps])
     jump = torch.cat(jumps, 1).clamp(min=1e-12)
-    return jump[:,border].mean(1)/jump[:,~border].mean(1)
+    def mean(which): return (jump*which).sum(1)/which.sum()
+    return mean(border)/mean(~border)
 
 # %% ../nbs/22_metrics.ipynb #41510a45
 def _thumbnails(
@@ -117,10 +121,10 @@ def _dct_box(
     "Keep the box of lowest 3-D frequencies that holds most energy among all with at most `n_scalars` coefficients."
     mats = [_dct_matrix(n, unit.device) for n in unit.shape[1:]]
     freq = torch.einsum('cthw,at,bh,dw->cabd', unit, *mats)
-    energy = freq.double().square().sum(0).cumsum(0).cumsum(1).cumsum(2)         # inside the box that ends here
-    i,j,k = (torch.arange(1, n+1, device=unit.device) for n in unit.shape[1:])
+    energy = freq.square().sum(0).cpu().double().cumsum(0).cumsum(1).cumsum(2)   # inside the box that ends here
+    i,j,k = (torch.arange(1, n+1) for n in unit.shape[1:])
     fits = i[:,None,None]*j[:,None]*k <= n_scalars//3
-    i,j,k = torch.unravel_index(energy.where(fits, -1.).argmax(), energy.shape)
+    i,j,k = map(int, torch.unravel_index(energy.where(fits, -1.).argmax(), energy.shape))
     box = freq[:,:i+1,:j+1,:k+1]
     return torch.einsum('cabd,at,bh,dw->cthw', box, *(m[:n] for m,n in zip(mats, box.shape[1:])))
 
