@@ -11,6 +11,7 @@ __all__ = ['DiTConfig', 'cut_plane', 'join_plane', 'angles', 'grid_code', 'Plane
 import argparse
 import json
 import re
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -171,9 +172,10 @@ def grid_code(
 )->Tensor:  # One vector a place, row by row, h*w d
     "Write places of a grid as sines and cosines: half for the column, half for the row."
     def code(n):
-        a = angles(torch.arange(n, dtype=torch.float64), d//4)
+        a = angles(torch.arange(n, dtype=torch.float64, device='cpu'), d//4)      # not every device has float64
         return torch.cat([a.sin(), a.cos()], -1)
-    return torch.cat([repeat(code(w), 'w d -> (h w) d', h=h), repeat(code(h), 'h d -> (h w) d', w=w)], -1).float()
+    both = torch.cat([repeat(code(w), 'w d -> (h w) d', h=h), repeat(code(h), 'h d -> (h w) d', w=w)], -1)
+    return both.float().to(torch.empty(0).device)         # where new tensors go
 
 # %% ../nbs/32_dit.ipynb #448dc17c
 class PlanePositions(nn.Module):
@@ -194,6 +196,10 @@ class PlanePositions(nn.Module):
         return torch.cat([o+p for o,p in zip(rows, self.plane)])
 
 # %% ../nbs/32_dit.ipynb #b753ae8e
+def _exact(device:torch.device):  # A context
+    "Leave autocast for a while, on devices that have it."
+    return torch.autocast(device.type, enabled=False) if torch.amp.is_autocast_available(device.type) else nullcontext()
+
 class TimeEmbed(nn.Module):
     "Turn times into vectors."
     def __init__(self,
@@ -213,8 +219,8 @@ class TimeEmbed(nn.Module):
     def forward(self,
         t:Tensor,  # Times, b
     )->Tensor:     # Vectors, b d
-        "Embed times."
-        return self.mlp(self.waves(t).to(self.mlp[0].weight.dtype))
+        "Embed times; in bfloat16, autocast would turn small steps into none or large ones."
+        with _exact(t.device): return self.mlp(self.waves(t).to(self.mlp[0].weight.dtype))
 
 # %% ../nbs/32_dit.ipynb #2d9712cb
 def adapt(
@@ -265,12 +271,13 @@ class PlaneHead(nn.Module):
 
 # %% ../nbs/32_dit.ipynb #d7ed4960
 def drop_classes(
-    rows:Tensor,  # Rows of the class table, b long
-    p:float,      # Share to hide
-    none:int,     # The row that stands for no class
-)->Tensor:        # b long
-    "Hide some classes at random."
-    return torch.where(torch.rand(len(rows), device=rows.device)<p, none, rows)
+    rows:Tensor,         # Rows of the class table, b long
+    hide:Tensor|float,   # Which to hide, b bool; or the share to hide at random
+    none:int,            # The row that stands for no class
+)->Tensor:               # b long
+    "Hide some classes."
+    if not torch.is_tensor(hide): hide = torch.rand(len(rows), device=rows.device)<hide
+    return rows.masked_fill(hide, none)
 
 # %% ../nbs/32_dit.ipynb #2d68c5ee
 def class_rows(
@@ -283,13 +290,13 @@ def class_rows(
     if y is None:
         if cfg.classes>1 and not cfg.guidable: raise ValueError(f'name a class: this model knows {cfg.classes} and was trained with class_dropout=0')
         return torch.full((b,), cfg.classes if cfg.guidable else 0, device=device)
-    y = torch.as_tensor(y, device=device)
+    one,y = isinstance(y, int),torch.as_tensor(y)
     if y.is_floating_point() or y.dtype==torch.bool or y.ndim>1 or y.numel() not in (1,b):
         raise ValueError(f'classes must be integers, one for all or one for each of {b} clips, got {y.dtype} of shape {tuple(y.shape)}')
-    if not torch.compiler.is_compiling() and ((y<0)|(y>=cfg.classes)).any():
+    if y.device.type=='cpu' and not torch.compiler.is_compiling() and ((y<0)|(y>=cfg.classes)).any():
         names = f' ({", ".join(cfg.labels)})' if cfg.labels else ''
         raise ValueError(f'unknown class in {y.tolist()}: this model has classes 0 to {cfg.classes-1}{names}')
-    return y.long().expand(b)
+    return torch.full((b,), y.item(), device=device) if one else y.long().to(device).expand(b)
 
 # %% ../nbs/32_dit.ipynb #abb61a16
 class PlaneGuess(nn.Module):
@@ -314,7 +321,7 @@ class PlaneGuess(nn.Module):
         interpolant:str='linear',  # Path
     )->Tensor:                     # Velocities, b n
         "Add the guess to what the network says."
-        with torch.autocast(x.device.type, enabled=False):
+        with _exact(x.device):
             c = Coefficients(*(o[:,None] for o in coefficients(t.float(), interpolant)))
             y,v = x.float()-c.alpha*self.middle,rest.float()
             (k,spread),(k_top,spread_top) = self.gains(c, self.rest),self.gains(c, self.power)
@@ -343,10 +350,13 @@ class PlaneGuess(nn.Module):
             self.rest.copy_(shared[groups].clamp(min=1e-4))
 
 # %% ../nbs/32_dit.ipynb #ae78286c
+@torch.no_grad()
 def _start(model:'PlaneTransformer')->None:
     "Set first weights: Xavier for linear layers, small ones for time and class, zero for conditions and heads."
     for m in model.modules():
         if isinstance(m, nn.Linear): nn.init.xavier_uniform_(m.weight); nn.init.zeros_(m.bias)
+    for b in model.blocks:     # q and kv start as narrow as the layer of 3d outputs that they are parts of in SiT
+        for m in (b.attn.q, b.attn.kv): m.weight.mul_(((m.in_features+m.out_features)/(4*m.in_features))**.5)
     for m in (model.time.mlp[0], model.time.mlp[2], model.classes): nn.init.normal_(m.weight, std=.02)
     heads = model.heads.values()
     for m in (*(o.cond for o in (*model.blocks, *heads)), *(o.linear for o in heads)): nn.init.zeros_(m.weight)
@@ -388,6 +398,11 @@ class PlaneTransformer(nn.Module):
 # %% ../nbs/32_dit.ipynb #a484bf34
 class _Model(PlaneTransformer):
     "A network that checks what it is given, guides, and knows the statistics of its planes."
+    def __init__(self,
+        cfg:DiTConfig=DiTConfig.tiny(),  # Size
+    ):
+        super().__init__(cfg)
+        for k in ('mean','std'): self.register_buffer(k, torch.tensor(getattr(cfg, k)), persistent=False)   # where the weights are, and in the config
     @property
     def device(self)->torch.device:
         "Where the weights are."
@@ -407,7 +422,8 @@ class _Model(PlaneTransformer):
         want = [(*s, self.cfg.features) for s in self.cfg.plane_sizes.values()]
         if len(planes)!=3 or [tuple(o.shape[1:]) for o in planes]!=want or len({len(o) for o in planes})!=1:
             raise ValueError(f'planes of shape {[tuple(o.shape) for o in planes]} do not fit this model, which wants (b, ...) of {want}')
-        planes,t,b = Triplane(*planes),torch.as_tensor(t, device=self.device),len(planes[0])
+        planes,b = Triplane(*planes),len(planes[0])
+        t = torch.full((), float(t), device=self.device) if isinstance(t, (int,float)) else torch.as_tensor(t).to(self.device)
         if t.ndim>1 or t.numel() not in (1,b): raise ValueError(f'times of shape {tuple(t.shape)} must be one number, or one for each of {b} clips')
         return planes.map(lambda o: o.to(self.device, self.pos.plane.dtype)), t.expand(b)
 
@@ -415,11 +431,13 @@ class _Model(PlaneTransformer):
         planes:Triplane,          # Noisy planes, normalised
         t:Tensor|float,           # Time of each in [0, 1], b; or one for all
         y:Tensor|int|None=None,   # Class of each, b long; or one for all; None means no class
+        hide:Tensor|None=None,    # Whose class is hidden, b bool; None hides none, in training a share of them at random
     )->Triplane:                  # Velocity
-        "Predict the velocity; in training some classes are hidden."
+        "Predict the velocity; a `ValueError` says what does not fit."
         (planes,t),cfg = self._checked(planes, t),self.cfg
         rows = class_rows(y, len(t), cfg, self.device)
-        if self.training and cfg.guidable: rows = drop_classes(rows, cfg.class_dropout, cfg.classes)
+        if hide is not None and not cfg.guidable: raise ValueError('hide is for a model with class_dropout above 0: this one knows no row for a hidden class')
+        if cfg.guidable and (self.training or hide is not None): rows = drop_classes(rows, cfg.class_dropout if hide is None else hide, cfg.classes)
         return self.run(planes, t, rows)
 
     def guided(self,
@@ -437,10 +455,10 @@ class _Model(PlaneTransformer):
         out = self.run(planes.map(lambda o: torch.cat([o,o])), torch.cat([t,t]), torch.cat([rows, torch.full_like(rows, cfg.classes)]))
         return out.map(lambda o: torch.lerp(*o.float().chunk(2)[::-1], scale))   # float32: going further magnifies rounding
 
-    def _stats(self)->tuple[Triplane,Triplane]:
-        "Make tensors of the mean and the spread."
+    def _stats(self)->tuple[Tensor,Tensor]:
+        "Look up the mean and the spread of each plane."
         if not self.cfg.mean: raise ValueError(f'{self.name} carries no statistics of its planes: give its config mean and std')
-        return tuple(Triplane(*torch.tensor(s, device=self.device)) for s in (self.cfg.mean, self.cfg.std))
+        return self.mean,self.std
     def normalise(self,
         planes:Triplane,  # As a tokenizer wrote them
     )->Triplane:          # With mean 0 and spread 1 in each channel

@@ -212,18 +212,23 @@ def noise_like(
     source:Source,  # A generator, one generator per sample, or an iterator of ready-made noise
 )->State:           # Gaussian noise, mean 0 and variance 1
     "Draw noise in the shape of `x`; a `ValueError` counts generators that are too few or too many."
-    if isinstance(source, Generator): return each(lambda o: _normal(o.shape, source).to(o), x)
+    if isinstance(source, Generator): return each(lambda o: _send(_normal(o.shape, source), o), x)
     if not isinstance(source, Sequence):
         if (noise := next(source, None)) is None: raise ValueError('the iterator of noise has run out: it must hold one for each noisy step')
         return noise
     def leaf(o):
         if len(source)!=len(o): raise ValueError(f'{len(source)} generators for {len(o)} samples: give one each')
-        return torch.stack([_normal(o.shape[1:], g) for g in source]).to(o)
+        return _send(torch.stack([_normal(o.shape[1:], g) for g in source]), o)
     return each(leaf, x)
 
 def _normal(shape:Sequence[int], generator:Generator)->Tensor:
     "Draw in float32 on the generator's device."
     return torch.randn(shape, generator=generator, device=generator.device)
+
+def _send(noise:Tensor, like:Tensor)->Tensor:
+    "Bring noise to a state; to a GPU it goes in the background, which needs pinned memory."
+    if not like.is_cuda or noise.is_cuda: return noise.to(like)
+    return noise.pin_memory().to(like.device, like.dtype, non_blocking=True)
 
 # %% ../nbs/30_flow.ipynb #7c26a53a
 Field = Callable[[State,float],State]   # an arrow at each place and time
@@ -299,9 +304,10 @@ def _adaptive(f:Field, x:State, start:float, stop:float, tol:float)->State:
     try: from torchdiffeq import odeint
     except ImportError as e:
         raise ImportError('the adaptive solver needs torchdiffeq: pip install torchdiffeq, or take euler, heun or midpoint') from e
-    ends = _times(x, start)[:1].new_tensor([start, stop])
+    ends = torch.cat([_times(x, t)[:1] for t in (start, stop)])
     def pack(leaves): return type(x)(*leaves) if isinstance(x, tuple) else leaves[0]
-    out = odeint(lambda t, o: tuple(_leaves(f(pack(o), t.item()))), tuple(_leaves(x)), ends, method='dopri5', atol=tol, rtol=tol)
+    def ask(t, o): return tuple(_leaves(f(pack(o), t.item())))      # waits for the device, as the solver does after each step anyway
+    out = odeint(ask, tuple(_leaves(x)), ends, method='dopri5', atol=tol, rtol=tol, options=dict(dtype=ends.dtype))   # float64 times are not for every device
     return pack([o[-1] for o in out])
 
 # %% ../nbs/30_flow.ipynb #a9a05a82

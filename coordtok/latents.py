@@ -206,12 +206,12 @@ def latent_sums(
     latents:LatentSet,  # What was encoded
     rank:int=0,         # Which process
     world:int=1,        # How many there are; each takes every so-manieth shard
-)->Tensor:              # For each plane the count, f sums and f sums of squares, 3 1+2*f, float64
-    "Add up this process's share."
+)->Tensor:              # For each shard and plane the count, f sums and f sums of squares, shards 3 1+2*f, float64; 0 for shards of others
+    "Add up this process's share, shard by shard."
     f = latents.cfg.features
-    out = torch.zeros(3, 1+2*f, dtype=torch.float64)
-    for one in latents.shards[rank::world]:
-        for row,k in zip(out, Triplane._fields):
+    out = torch.zeros(len(latents.shards), 3, 1+2*f, dtype=torch.float64)
+    for rows,one in list(zip(out, latents.shards))[rank::world]:
+        for row,k in zip(rows, Triplane._fields):
             x = rearrange(one[k].double(), 'b h w f -> (b h w) f')
             row += torch.cat([torch.tensor([float(len(x))]), x.sum(0), x.square().sum(0)])
     return out
@@ -223,7 +223,8 @@ def latent_stats(
     "Compute mean and standard deviation of every channel of every plane, over all entries and processes."
     state = Accelerator()
     sums = latent_sums(latents, state.process_index, state.num_processes)
-    if state.num_processes>1: sums = state.reduce(sums.to(state.device), 'sum').cpu()
+    if state.num_processes>1: sums = state.reduce(sums.to(state.device), 'sum').cpu()      # rows of zeros and one other: exact
+    sums = sums.sum(0)
     mean,square = (sums[:,1:]/sums[:,:1]).chunk(2, -1)
     std = (square-mean.square()).clamp(min=0).sqrt()
     return {k:tuple(map(tuple, o.tolist())) for k,o in dict(mean=mean, std=std).items()}
