@@ -195,8 +195,8 @@ def _pretend(func, args:tuple, kwargs:dict, log:DeviceLog):
     "Do an operation on the CPU, and refuse or count what a device would."
     name,asked = func._schema.name.split('::')[1],kwargs.get('device')
     ours = [o for o in _tensors(args, kwargs) if _here(o)]
-    # inside, PyTorch takes our tensors for 'meta', and asks for it where it makes something like one of them
-    like = asked is not None and asked.type=='meta' and (bool(ours) or name=='_to_copy')
+    # inside, PyTorch takes our tensors for 'meta', and asks for it where it makes something to go with them
+    like = asked is not None and asked.type=='meta' and (bool(ours) or name in ('_to_copy','scalar_tensor'))
     on = bool(ours) if asked is None else asked.type=='cuda' or like
     _check_generator(kwargs.get('generator'), on)
     if not ours and not on: return func(*args, **kwargs)

@@ -38,10 +38,11 @@ class Triplane(NamedTuple):
 def read_plane(
     plane:Tensor,  # One plane, b h w f
     uv:Tensor,     # Positions down and across it in [0, 1], b n 2
-)->Tensor:         # Features, b n f
+)->Tensor:         # Features, b n f, float32 where the plane is coarser
     "Read a plane between its points by bilinear interpolation; 0 and 1 are its first and last points."
-    at = rearrange(uv.flip(-1)*2-1, 'b n two -> b n 1 two')   # `grid_sample` wants across before down, in [-1, 1]
-    out = F.grid_sample(rearrange(plane, 'b h w f -> b f h w'), at.to(plane.dtype), align_corners=True)
+    kind = torch.promote_types(plane.dtype, torch.float32)        # bfloat16 would round the positions
+    at = rearrange(uv.to(kind).flip(-1)*2-1, 'b n two -> b n 1 two')    # across before down, in [-1, 1]
+    out = F.grid_sample(rearrange(plane, 'b h w f -> b f h w').to(kind), at, align_corners=True)
     return rearrange(out, 'b f n 1 -> b n f')
 
 # %% ../nbs/11_triplane.ipynb #d18819c0
@@ -60,7 +61,7 @@ def waves(
     k:int,     # How many waves
 )->Tensor:     # 1, cos(pi u), cos(2 pi u) ...: the same shape with a last axis of k more
     "Evaluate the k slowest cosine waves of an axis."
-    return torch.cos(math.pi*u[..., None]*torch.arange(k, device=u.device))
+    return torch.cos(math.pi*u[..., None].float()*torch.arange(k, device=u.device))
 
 # %% ../nbs/11_triplane.ipynb #deab4a65
 def modulate(
