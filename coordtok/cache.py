@@ -8,6 +8,7 @@ __all__ = ['ClipCache', 'CachedFolder']
 # %% ../nbs/07_cache.ipynb #d2c9602b
 import os
 import re
+import shutil
 import struct
 import time
 import warnings
@@ -22,13 +23,14 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from .store import replacing
 from .video import VideoError, VideoFolder, read_clip
 
 # %% ../nbs/07_cache.ipynb #e144f0e8
 _TAIL = struct.Struct('<qqI')   # the source's mtime_ns and bytes, and the crc32 of all that stands before
-_VERSION = 1                    # part of every name: raise it when `read_clip` comes to give other pixels
+_VERSION = 2                    # part of every name: raise it when `read_clip` comes to give other pixels
 
 def _state(file:str|os.PathLike) -> tuple[int,int]|None:
     "Look up when a source was changed and how large it is; None where it cannot be seen."
@@ -36,10 +38,10 @@ def _state(file:str|os.PathLike) -> tuple[int,int]|None:
     except (OSError, ValueError): return None
     return s.st_mtime_ns, s.st_size
 
-def _name(file:str|os.PathLike, n_frames, size, start, stride, backend) -> str:
+def _name(file:str|os.PathLike, n_frames, size, start, stride, backend, crop=True) -> str:
     "Name the entry for a question: absolute path and options, hashed."
     size = (size, size) if isinstance(size, int) else size and tuple(size)
-    text = '|'.join(map(str, (_VERSION, n_frames, size, start, stride, backend)))
+    text = '|'.join(map(str, (_VERSION, n_frames, size, start, stride, backend, crop)))
     return f'clip-{sha256(os.fsencode(os.path.abspath(file)) + text.encode()).hexdigest()[:32]}.npy'
 
 # %% ../nbs/07_cache.ipynb #7b91feda
@@ -99,46 +101,74 @@ def _remove(path:str) -> bool:
     return True
 
 # %% ../nbs/07_cache.ipynb #237de3a3
-def _tidy(folder:Path, max_bytes:int, hour:int=3600*10**9) -> tuple[int,int]:
-    "Sweep up after killed processes and remove the longest unused entries above the bound; return bytes left and entries removed."
+def _tidy(folder:Path, max_bytes:int, need:int=0, rest:float=0., hour:int=3600*10**9) -> tuple[int,int]:
+    "Sweep up after killed processes, and make room for `need` bytes from entries unused for `rest` seconds; return bytes left and entries removed."
+    now = time.time_ns()
     for used, _, path in _files(folder, _LEFTOVER):
-        if time.time_ns()-used > hour: _remove(path)
+        if now-used > hour: _remove(path)
     entries = _files(folder, _ENTRY)
     total, removed = sum(size for _, size, _ in entries), 0
-    if total <= max_bytes: return total, removed
-    for _, size, path in entries:
-        if total <= max_bytes and removed >= len(entries)//16: break
+    if total+need <= max_bytes: return total, removed
+    for used, size, path in entries:
+        enough = total+need <= max_bytes and removed >= len(entries)//16
+        if total <= max_bytes and (enough or now-used < rest*1e9): break
         if _remove(path): total, removed = total-size, removed+1
     return total, removed
 
 # %% ../nbs/07_cache.ipynb #e8104674
+def _allowance(folder:Path) -> int:
+    "Nine tenths of what is free on the disk, counting entries that are there as free."
+    try: return int(.9*(shutil.disk_usage(folder).free+sum(size for _, size, _ in _files(folder, _ENTRY))))
+    except OSError: return 1
+
 class _Bounded:
     "A folder of entries, together below a bound."
-    def __init__(self, folder:str|os.PathLike, max_bytes:float):
-        if not max_bytes >= 1: raise ValueError(f'max_bytes={max_bytes} must be at least 1: say how much disk the clips may take')
-        self.folder, self.max_bytes = Path(folder).expanduser().absolute(), int(max_bytes)
-        self.evicted, self.writable = 0, True
+    def __init__(self, folder:str|os.PathLike, max_bytes:float|None, rest:float):
+        if not (max_bytes is None or max_bytes >= 1): raise ValueError(f'max_bytes={max_bytes} must be at least 1: say how much disk the clips may take')
+        self.folder, self.rest, self.writable = Path(folder).expanduser().absolute(), rest, True
+        self.evicted = self._wait = 0
         try: self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             self._give_up(f'{folder}: no clips can be kept there ({e.strerror}); clips are decoded without a cache: name another folder')
-        self._make_room()
+        self.max_bytes = _allowance(self.folder) if max_bytes is None else int(max_bytes)
+        self._full = False
+        self._look(0)
 
     def _give_up(self, why:str) -> None:
         self.writable = False
         warnings.warn(why, RuntimeWarning, stacklevel=4)
 
-    def _make_room(self) -> None:
-        total, removed = _tidy(self.folder, self.max_bytes)
-        self.evicted += removed
-        self._spare = min(self.max_bytes-total, self.max_bytes//64)   # may be written before the next look
+    def _look(self, need:int) -> None:
+        "See how much is free, after making room for `need` bytes where that is possible."
+        total, removed = _tidy(self.folder, self.max_bytes, need, self.rest)
+        free, self.evicted = self.max_bytes-total, self.evicted+removed
+        self._spare = max(free//64, need if need <= free else 0)     # may be written before the next look
+        if self._spare < need: self._turn_away()
+
+    def _turn_away(self) -> None:
+        self._wait, worker = 64, get_worker_info()                   # clips that are not kept before the next look
+        if not self._full and not (worker and worker.id):
+            warnings.warn(f'{self.folder} is full ({self.max_bytes/1e9:,.3g} GB): the clips in it are used on, others are decoded each time; '
+                          'allow more bytes, or name a folder on a larger disk', RuntimeWarning, stacklevel=5)
+        self._full = True
+
+    def has_room(self,
+        nbytes:int,   # Of a decoded clip
+    ) -> bool:
+        "Tell whether a clip of that size would be kept, making room for it where that is possible."
+        need = nbytes+128+_TAIL.size
+        if not self.writable or need > self.max_bytes: return False
+        if need <= self._spare: return True
+        if self._wait: self._wait -= 1
+        else: self._look(need)
+        return need <= self._spare
 
     def _keep(self, path:Path, clip:Tensor, state:tuple) -> tuple|None:
-        "Write an entry unless it is too large or nothing can be written; return its mark and layout."
-        if not self.writable or clip.nbytes > self.max_bytes: return None
+        "Write an entry if there is room and it can be written; return its mark and layout."
+        if not self.has_room(clip.nbytes): return None
         try: kept = _write(path, clip, state)
         except OSError as e: return self._give_up(f'{e}: no more clips are kept, make room or name another folder')
         self._spare -= clip.nbytes
-        if self._spare < 0: self._make_room()
         return kept
 
 # %% ../nbs/07_cache.ipynb #5b1f4706
@@ -159,12 +189,13 @@ class ClipCache(_Bounded):
     "Decoded clips in a folder: `get` gives what `read_clip` gives, and decodes it once."
     def __init__(self,
         folder:str|os.PathLike,        # Where entries are kept, made if needed; several processes may share it
-        max_bytes:float=20*2**30,      # All entries together; a single clip above it is returned but not kept
+        max_bytes:float|None=None,     # All entries together; None: nine tenths of what is free there
+        rest:float=86_400,             # A full cache parts only with what was not used for so many seconds; 0: with whatever is longest unused
     ):
         self.hits = self.misses = 0    # of this process: the workers of a `DataLoader` count for themselves
         self.seconds = 0.              # spent decoding
         self._sound = {}
-        super().__init__(folder, max_bytes)
+        super().__init__(folder, max_bytes, rest)
 
     def get(self,
         path:str|os.PathLike,                # A video file
@@ -173,16 +204,21 @@ class ClipCache(_Bounded):
         start:int=0,
         stride:int=1,
         backend:str='auto',
-    ) -> Tensor:                             # t h w 3 uint8, lying on disk until it is looked at
+        crop:bool=True,
+        decode:bool=True,                    # Decode what is not there; False gives None instead
+        expect:int|None=None,                # Frames announced: a clip of another length is returned but not kept
+    ) -> Tensor|None:                        # t h w 3 uint8, lying on disk until it is looked at
         "Read frames of a file as `read_clip` does, from disk where they were decoded before; raises what `read_clip` raises."
-        asked, state = (n_frames, size, start, stride, backend), _state(path)
+        asked, state = (n_frames, size, start, stride, backend, crop), _state(path)
         entry = self.folder/_name(path, *asked)
         clip = state and _find(entry, state, self._sound)
-        if clip is not None: self.hits += 1; return clip
+        if clip is not None: self.hits += 1
+        if clip is not None or not decode: return clip
         since = time.perf_counter()
         clip = read_clip(path, *asked)
         self.seconds, self.misses = self.seconds+time.perf_counter()-since, self.misses+1
-        if state and (kept := self._keep(entry, clip, state)): self._sound[entry.name] = kept
+        whole = expect in (None, len(clip))
+        if state and whole and (kept := self._keep(entry, clip, state)): self._sound[entry.name] = kept
         return clip
 
     @property

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['EXTENSIONS', 'to_float', 'to_uint8', 'resize_clip', 'VideoError', 'write_clip', 'frame_times', 'count_frames',
-           'VideoInfo', 'video_info', 'read_clip', 'VideoFolder']
+           'VideoInfo', 'video_info', 'read_clip', 'frame_counts', 'VideoFolder']
 
 # %% ../nbs/02_video.ipynb #6e4dc5af
-import os, warnings
+import json, os, warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +28,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
+from tqdm.auto import tqdm
 
 # %% ../nbs/02_video.ipynb #abfd2f55
 def to_float(
@@ -297,10 +298,10 @@ def _pixels(frame) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.rot90(rgb, _rotation(frame)//90)))[None]
 
 # %% ../nbs/02_video.ipynb #c6c1f88f
-def _map_ahead(f, items):
+def _map_ahead(f, items, workers:int|None=None):
     "Apply `f` in threads and yield in order, with few results waiting; in a worker of a `DataLoader`, which is one of many, without threads."
     if get_worker_info(): yield from map(f, items); return
-    workers = max(2, min(4, torch.get_num_threads()+1))
+    workers = workers or max(2, min(4, torch.get_num_threads()+1))
     with ThreadPoolExecutor(workers) as pool:
         waiting = deque()
         for item in items:
@@ -392,18 +393,42 @@ def _cut(frames:int, n_frames:int, stride:int, min_frames:int) -> list[tuple[int
     return whole or ([(0, kept)] if kept >= min_frames else [])
 
 # %% ../nbs/02_video.ipynb #489c4979
-def _count(file:Path) -> int|VideoError:
-    "Count the frames of a file, or return (not raise) what is wrong with it."
-    try: return video_info(file, count=True).frames
-    except VideoError as e: return e
+def _count(file:str) -> int|str:
+    "Count the frames of a file, or say what is wrong with it."
+    try: return count_frames(file)
+    except VideoError as e: return str(e)
 
+def _remembered(index:Path|None) -> dict[str,list]:
+    "Read an index; one that cannot be read is made anew."
+    try: return json.loads(index.read_text(encoding='utf-8')) if index else {}
+    except (OSError, ValueError): return {}
+
+def frame_counts(
+    files:Sequence[str|os.PathLike],     # Video files
+    index:str|os.PathLike|None=None,     # A file that remembers the answers, made if needed: the next time no video is opened
+    progress:bool=False,                 # Show a bar
+) -> list[int|str]:                      # Frames of each, or what is wrong with it
+    "Count the frames of many files, in threads."
+    def state(f):
+        try: return list(_stamp(Path(f)))
+        except OSError: return None
+    index, names = index and Path(index), [os.path.abspath(f) for f in files]
+    old, states = _remembered(index), [state(n) for n in names]
+    known = {n: old[n][1] for n, s in zip(names, states) if s and old.get(n, [None])[0] == s}
+    fresh = [n for n in dict.fromkeys(names) if n not in known]
+    known |= zip(fresh, tqdm(_map_ahead(_count, fresh, 16), 'counting frames', len(fresh), leave=False, disable=not (progress and fresh)))
+    if index and fresh:
+        with _replacing(index) as part: part.write_text(json.dumps(old | {n: [s, known[n]] for n, s in zip(names, states) if s}), encoding='utf-8')
+    return [known[n] for n in names]
+
+# %% ../nbs/02_video.ipynb #872ff1bf
 class _ClipIndex(Dataset):
     "What a set of files holds: `clips`, and the files left out in `skipped` and `short`."
-    def __init__(self, root, n_frames:int, stride:int, min_frames:int|None):
+    def __init__(self, root, n_frames:int, stride:int, min_frames:int|None, index:str|os.PathLike|None=None):
         self.root, self.n_frames, self.stride = root, n_frames, stride
         self.files, self.clips, self.skipped, self.short, self.frames = _list_files(root), [], [], [], {}
-        for file, found in zip(self.files, _map_ahead(_count, self.files)):
-            if isinstance(found, VideoError): self._skip(file, found); continue
+        for file, found in zip(self.files, frame_counts(self.files, index)):
+            if isinstance(found, str): self._skip(file, found); continue
             self.frames[file], cuts = found, _cut(found, n_frames, stride, n_frames if min_frames is None else min_frames)
             self.clips += [(file, *c) for c in cuts]
             if not cuts: self.short.append(file)
@@ -414,7 +439,7 @@ class _ClipIndex(Dataset):
     def __repr__(self): return (f'{len(self.files)} files -> {len(self)} clips of {self.n_frames} frames at stride {self.stride}, '
                                 f'{len(self.skipped)} files broken, {len(self.short)} too short')
 
-    def _skip(self, file:Path, error:VideoError):
+    def _skip(self, file:Path, error:VideoError|str):
         if file in self.skipped: return
         self.skipped.append(file)
         warnings.warn(f'skipped: {error}', stacklevel=4)
@@ -431,9 +456,10 @@ class VideoFolder(_ClipIndex):
         random_start:bool=False,                # Draw the start anew whenever a clip is asked
         generator:torch.Generator|None=None,    # For `random_start`; None is torch's own
         backend:str='auto',                     # As in `read_clip`
+        index:str|os.PathLike|None=None,        # As in `frame_counts`
     ):
         _check_span(n_frames, size, 0, stride, backend)
-        super().__init__(root, n_frames, stride, min_frames)
+        super().__init__(root, n_frames, stride, min_frames, index)
         self.size, self.backend, self.random_start, self.generator = size, backend, random_start, generator
 
     def __getitem__(self, i:int) -> Tensor:
