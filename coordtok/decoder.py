@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .blocks import Block
 from .config import TokConfig
-from .coords import unit_coords
+from .coords import last_index, unit_coords
 from .triplane import Triplane, modulate, read_triplane
 
 # %% ../nbs/13_decoder.ipynb #77949993
@@ -32,7 +32,7 @@ class PatchPositions(nn.Module):
     )->Tensor:         # A vector for each, b n d
         "Look positions up."
         if self.lookup=='float':
-            last = torch.tensor(self.grid, device=index.device)-1
+            last = last_index(self.grid, index.device)
             index = (unit_coords(index, self.grid)*last).long()   # truncation: off by one at some sizes
         if len(self.tables)==1: return self.tables[0][index.unbind(-1)]
         return sum(t[i] for t,i in zip(self.tables, index.unbind(-1)))
@@ -55,6 +55,7 @@ class Decoder(nn.Module):
     )->Tensor:            # Patches, b n p
         "Predict the patches at `index`; they attend to one another, so company matters."
         coords = unit_coords(index, self.cfg.grid)
-        x = self.embed(modulate(read_triplane(planes, coords), coords, self.cfg.waves)) + self.pos(index)
+        reads = modulate(read_triplane(planes, coords), coords, self.cfg.waves)    # float32 even under autocast
+        x = self.embed(reads.to(self.embed.weight.dtype)) + self.pos(index)
         for block in self.blocks: x = block(x)
         return self.project(self.norm(x))
