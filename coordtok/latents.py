@@ -8,8 +8,9 @@ __all__ = ['MIRRORED', 'SyntheticEntries', 'FileEntries', 'encode_latents', 'Lat
 
 # %% ../nbs/31_latents.ipynb #e5616674
 import json
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from .config import TokConfig
 from .store import differences, locked, replacing
 from .synthetic import MOTIONS, synthetic_batch
 from .tokenizer import CoordTok, TokModel
-from .train import draw_generator
+from .train import draw_generator, on_first, this_process
 from .triplane import Triplane
 from .weights import atomic_save
 
@@ -63,32 +64,40 @@ class FileEntries(Dataset):
     "Cuts of video files, one or several of each."
     def __init__(self,
         bank:ClipBank,                  # Where clips come from
-        per_clip:int=1,                 # Cuts of each; all but the first begin at random times
+        per_clip:int=1,                 # Cuts of each
         mirror:bool=False,              # Follow each cut with its mirror image: twice as many entries
         seed:int=0,                     # Seed of the random times
         classes:Sequence[int]=(),       # A label for each clip of the bank; none without
         labels:tuple[str,...]=(),       # Names of the labels
+        random:bool|None=None,          # Begin at random times, not with the first frame; None: where there are several cuts of a clip
+        short:str='hold',               # Of clips shorter than `n_frames`, 'hold' shows the last frame until the end, 'drop' makes no entry
+        index:str|Path|None=None,       # As in `frame_counts`, for 'drop'
     ):
+        random = per_clip>1 if random is None else random
         if per_clip<1: raise ValueError(f'per_clip={per_clip}: take at least one cut')
+        if per_clip>1 and not random: raise ValueError(f'per_clip={per_clip} cuts that all begin with the first frame are the same: take one, or random=True')
+        if short not in ('hold', 'drop'): raise ValueError(f"short={short!r} must be 'hold' or 'drop'")
         if len(classes) not in (0, len(bank)): raise ValueError(f'{len(classes)} labels for {len(bank)} clips: give one each, or none')
         if len(classes) and not 0<=min(classes)<=max(classes)<(len(labels) or max(classes)+1): raise ValueError(f'labels must lie between 0 and {len(labels)-1}, the names given: found {min(classes)} to {max(classes)}')
         self.bank,self.per_clip,self.mirror,self.seed,self.classes,self.labels = bank,per_clip,mirror,seed,tuple(map(int, classes)),tuple(labels)
-        self.n_frames,self.size = bank.n_frames,bank.size
-    def __len__(self)->int: return len(self.bank)*self.per_clip*(1+self.mirror)
+        self.n_frames,self.size,self.random,self.short,self._last = bank.n_frames,bank.size,random,short,(None,None)
+        self.used = range(len(bank)) if short=='hold' else [i for i,n in enumerate(bank.lengths(index)) if n>=bank.n_frames]
+        if not self.used: raise ValueError(f"none of {len(bank)} clips has {bank.n_frames} frames: choose short='hold', or name longer videos")
+    def __len__(self)->int: return len(self.used)*self.per_clip*(1+self.mirror)
     def told(self)->dict:  # Everything an entry depends on
         "Describe the data."
-        return dict(kind='files', **self.bank.told(), per_clip=self.per_clip, mirror=self.mirror, cut_seed=self.seed, classes=self.classes)
+        return dict(kind='files', **self.bank.told(), per_clip=self.per_clip, mirror=self.mirror, cut_seed=self.seed, random=self.random, short=self.short, classes=self.classes)
+    def _cut(self, c:int)->tuple[Tensor,int]:
+        at = torch.rand((), generator=draw_generator(self.seed, c)).item() if self.random else 0.
+        clip,i = self.bank.read(self.used[c//self.per_clip], at, self.n_frames)
+        if len(clip)<self.n_frames: clip = torch.cat([clip, clip[-1:].expand(self.n_frames-len(clip), -1, -1, -1)])
+        return clip,self.classes[i] if self.classes else -1
     def __getitem__(self, k:int)->tuple[Tensor,int,int]:
         if not 0<=k<len(self): raise IndexError(f'entry {k} of {len(self)}')
-        cut,flip = divmod(k, 1+self.mirror)
-        i,later = divmod(cut, self.per_clip)
-        clip = self.bank.frames(i)
-        n = min(len(clip), self.n_frames)
-        u = torch.rand((), generator=draw_generator(self.seed, cut)).item() if later else 0.
-        t0,h0,w0 = int(u*(len(clip)-n+1)),*((have-want)//2 for have,want in zip(clip.shape[1:3], self.size))
-        clip = clip[t0:t0+n, h0:h0+self.size[0], w0:w0+self.size[1]]
-        if n<self.n_frames: clip = torch.cat([clip, clip[-1:].expand(self.n_frames-n, -1, -1, -1)])
-        return clip.flip(2) if flip else clip,n,self.classes[i] if self.classes else -1
+        c,flip = divmod(k, 1+self.mirror)
+        if self._last[0]!=c: self._last = c,self._cut(c)          # its mirror image comes next
+        clip,label = self._last[1]
+        return clip.flip(2) if flip else clip,self.n_frames,label
 
 # %% ../nbs/31_latents.ipynb #4c57e144
 def _shard(folder:str|Path, s:int)->Path: return Path(folder)/f'shard-{s:05d}.safetensors'
@@ -137,17 +146,16 @@ def encode_latents(
 )->'LatentSet':               # What was written
     "Encode all entries that are not there yet; a `ValueError` says when tokenizer or options are not those the folder was begun with."
     _check_entries(tok, entries, shard, batch)
-    folder,state,n = Path(out),Accelerator(),len(entries)
+    folder,state,n = Path(out),this_process(),len(entries)
     told = dict(format=1, entries=n, shard=shard, refine=refine, precision=precision, tokenizer=tok.name, tokenizer_hash=tok.hash,
                 labels=entries.labels, data=entries.told(), tok=asdict(tok.cfg))
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder) if state.is_main_process else nullcontext():
-        if state.is_main_process: _claim(folder, told)
-        state.wait_for_everyone()
-        mine = range(state.process_index, -(-n//shard), state.num_processes)
-        todo = [s for s in mine if not _shard(folder, s).exists()]
-        _encode_shards(tok, entries, folder, todo, told, batch, workers, progress and state.is_main_process)
-        state.wait_for_everyone()
+    shards,first = [_shard(folder, s) for s in range(-(-n//shard))],state.is_main_process
+    with ExitStack() as held:
+        def begin(): folder.mkdir(parents=True, exist_ok=True); held.enter_context(locked(folder)); _claim(folder, told)
+        on_first(begin)
+        todo = [s for s in range(state.process_index, len(shards), state.num_processes) if not shards[s].exists()]
+        _encode_shards(tok, entries, folder, todo, told, batch, workers, progress and first)
+        _wait_for(shards, progress and first)
     return LatentSet(folder)
 
 # %% ../nbs/31_latents.ipynb #f72140a1
@@ -162,6 +170,15 @@ def _encode_shards(tok:CoordTok, entries:Dataset, folder:Path, todo:list[int], t
         bar.update(len(turn))
         if turn[-1] in ends: _write_shard(_shard(folder, next(s)), parts); parts = []
     bar.close()
+
+def _wait_for(files:Sequence[Path], progress:bool, pause:float=.2)->None:
+    "Look until files are there; if a process that should write them has died, its launcher ends this one."
+    lost = [f for f in files if not f.exists()]
+    with tqdm(total=len(lost), desc='waiting for other processes', unit='shard', disable=not (progress and lost)) as bar:
+        while lost:
+            time.sleep(pause)
+            left = [f for f in lost if not f.exists()]
+            bar.update(len(lost)-len(left)); lost = left
 
 # %% ../nbs/31_latents.ipynb #4f1d61a5
 class LatentSet(Dataset):

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['video_files', 'model_config', 'load_tokenizer', 'read_clips', 'check_output', 'check_folder', 'at_least',
-           'config_options', 'config_given', 'run_options', 'train_options', 'train_config', 'open_cache',
-           'start_model', 'split_files', 'this_process', 'run_train', 'finish_train', 'run_prepare']
+           'config_options', 'config_given', 'run_options', 'cache_options', 'train_options', 'train_config',
+           'open_cache', 'start_model', 'split_files', 'open_bank', 'this_process', 'run_train', 'finish_train',
+           'run_prepare']
 
 # %% ../nbs/28_train_cli.ipynb #2c7a7608
 import argparse
@@ -153,6 +154,15 @@ def run_options(
     s.add_argument('--results', help='folder for the row (default: the out folder)')
     s.add_argument('--name', help='name of the row (default: that of the out folder)')
 
+# %% ../nbs/28_train_cli.ipynb #6111be00
+def cache_options(
+    s:argparse.ArgumentParser,  # Receives the options
+):
+    "Add the options that say what is kept of files between readings."
+    s.add_argument('--cache', help='folder for decoded files, shared by all processes and runs')
+    s.add_argument('--cache-gb', type=float, metavar='GB', help='what the cache may take (default: nine tenths of what is free there)')
+    s.add_argument('--max-frames', type=at_least(1), default=600, metavar='N', help='frames used of one file, from its beginning')
+
 # %% ../nbs/28_train_cli.ipynb #d713ae0f
 def train_options(
     s:argparse.ArgumentParser,  # Receives the options
@@ -168,8 +178,8 @@ def train_options(
     s.add_argument('--val', nargs='*', default=[], help='further files to measure on, as data')
     s.add_argument('--val-max', type=at_least(1), default=32, help='clips to measure on at most, spread over the files')
     s.add_argument('--synthetic', type=at_least(0), default=0, help='synthetic clips to add')
-    s.add_argument('--cache', help='folder for decoded clips; without it they are kept in memory')
-    s.add_argument('--cache-gb', type=float, default=100., help='what the cache may take')
+    cache_options(s)
+    s.add_argument('--stream', action=argparse.BooleanOptionalAction, help='keep nothing: read each cut from its file (default: where no cache is named and memory would not do)')
     run_options(s)
     config_options(s)
 
@@ -184,8 +194,8 @@ def open_cache(
     a:argparse.Namespace,  # Parsed options: `cache` and `cache_gb`
 )->ClipCache|None:         # None where no folder was named
     "Open the folder for decoded clips; a `ValueError` says why it cannot be used."
-    if not a.cache_gb>0: raise ValueError(f'--cache-gb {a.cache_gb} must be above 0')
-    cache = ClipCache(a.cache, a.cache_gb*2**30) if a.cache else None
+    if a.cache_gb is not None and not a.cache_gb>0: raise ValueError(f'--cache-gb {a.cache_gb:g} must be above 0')
+    cache = ClipCache(a.cache, a.cache_gb and a.cache_gb*2**30) if a.cache else None
     if cache and not cache.writable: raise ValueError(f'--cache {a.cache}: no clips can be kept there, name a folder that can be written')
     return cache
 
@@ -210,6 +220,37 @@ def split_files(
     if both: raise ValueError(f'{both[0]} and {len(both)-1} more are in the training data and in --val: leave them out of one')
     return [f for f in files if f not in held],[val[len(val)*i//min(len(val), a.val_max)] for i in range(min(len(val), a.val_max))]
 
+# %% ../nbs/28_train_cli.ipynb #c7142ec7
+def _memory()->float:
+    "Look up how many bytes of memory this machine, or the container, has."
+    try: limit = Path('/sys/fs/cgroup/memory.max').read_text().strip()
+    except OSError: limit = ''
+    try: own = os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')
+    except (AttributeError, ValueError, OSError): own = float('inf')      # not on Windows
+    return min(own, int(limit) if limit.isdigit() else own)
+
+def open_bank(
+    a:argparse.Namespace,  # Parsed options: `synthetic`, `stream`, and those of `cache_options`
+    files:list[Path],      # Files to train on
+    cfg:TokConfig,         # Length and size of a clip
+    augment:bool=False,    # Whether crops will be moved
+    progress:bool=True,    # Show a bar, and say what was chosen
+)->ClipBank:               # The same draws wherever they are read from
+    "Open training clips in a cache, in memory or in the files themselves; a `ValueError` or `VideoError` says why there are none."
+    if a.cache and a.stream: raise ValueError('--stream keeps nothing and --cache keeps decoded files: leave out one of them')
+    cache,say = open_cache(a),print if progress else lambda *_, **kw: None
+    how = dict(n_frames=cfg.clip[0], size=cfg.clip[1:], room=1.125 if augment else 1., max_frames=a.max_frames, progress=progress)
+    stream,here = bool(a.stream),int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    need = ClipBank(files, stream=True, **how).decoded_bytes() if files and (cache or a.stream is None) else 0
+    if cache and need>cache.max_bytes:
+        say(f'decoded, the files need about {need/2**30:,.4g} GiB and the cache may take {cache.max_bytes/2**30:,.4g}: about {cache.max_bytes/need:.0%} of the draws will come from it '
+            'and the others from the files; --cache-gb allows more', file=sys.stderr)
+    elif not cache and need*here>_memory()/2:
+        stream = True
+        say(f'decoded, the files would take about {need*here/2**30:,.4g} GiB of this machine\'s {_memory()/2**30:,.4g}: every draw is read from its file; '
+            '--cache FOLDER decodes each file once, --no-stream keeps them in memory all the same', file=sys.stderr)
+    return ClipBank(files, synthetic=a.synthetic, cache=cache, stream=stream, **how)
+
 # %% ../nbs/28_train_cli.ipynb #86bf0290
 def this_process()->PartialState:  # `is_main_process`, `device` and the like
     "Ask accelerate which process this is."
@@ -224,13 +265,10 @@ def run_train(
     train,first = train_config(a),this_process().is_main_process
     check_folder(a.out)
     files,held = split_files(a)
-    cache = open_cache(a)
     tok = start_model(a, train)
     if not files and not a.synthetic: raise ValueError('no files are left to train on: name more, hold out fewer, or add --synthetic 100')
-    clip = tok.cfg.clip
     val,_ = read_clips(held, tok.cfg)
-    bank = ClipBank(files, clip[0], clip[1:], synthetic=a.synthetic, cache=cache, progress=first,
-                    room=1.125 if train.augment else 1.)
+    bank = open_bank(a, files, tok.cfg, train.augment, first)
     if first:
         for e in bank.skipped: print(f'left out: {e}', file=sys.stderr)
         print(f'{tok}\n{bank}, {len(val)} clips held out', flush=True)
