@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from math import prod
@@ -53,14 +54,14 @@ def _cached(bank:'ClipBank', file:str)->Tensor|str:
 def _piece(bank:'ClipBank', j:int, at:float, n:int, moved:bool)->Tensor:
     "Read up to `n` frames of clip `j` and of no other, as `ClipBank.read` does."
     clip,as_kept = bank.clips[j],moved or bank.room==1 or j>=len(bank.files)
-    if not as_kept: clip = bank.files[j]                      # the centre at its own size is not what was kept
+    if not as_kept: clip = bank.files[j]                      # what was kept is larger than what is asked
     elif bank.cache and isinstance(clip, str): clip = _cached(bank, clip)
     total = len(clip) if isinstance(clip, Tensor) else _count(bank, clip)
     n = min(n, total)
     start = int(at*(total-n+1))
     if isinstance(clip, Tensor): return clip[start:start+n]
     piece = read_clip(clip, n, start=start, **(bank.kept if as_kept else dict(size=bank.size)))
-    if len(piece)<n: raise VideoError(f'{clip} gives {len(piece)} frames from {start} on, where {n} were announced: get it again')
+    if len(piece)<n: raise VideoError(f'{clip} gives {len(piece)} frames from {start} on, not {n}: get it again')
     return piece
 
 # %% ../nbs/25_bank.ipynb #d89bdbb1
@@ -70,31 +71,35 @@ class ClipBank:
         files:Sequence[str|Path],          # Video files
         n_frames:int=128,                  # Frames of a clip
         size:tuple[int,int]=(128,128),     # Rows and columns of a clip
-        room:float=1.125,                  # Pictures are kept this much larger than a clip, and uncropped, so that crops differ; 1 keeps the centre alone
+        room:float=1.125,                  # Files are kept this much larger, and uncropped; 1 keeps the centre alone
         max_frames:int|None=600,           # Frames used of one file; None uses all
         synthetic:int=0,                   # Synthetic clips to add
         seed:int=10_000,                   # Seed of the first synthetic clip
         cache:ClipCache|None=None,         # Where decoded files are kept; None keeps them in memory
-        min_frames:int=8,                  # Files with fewer cannot be used; those shorter than `n_frames` give short clips
+        min_frames:int=8,                  # Files with fewer are of no use; shorter than `n_frames` gives short clips
         progress:bool=True,                # Show a bar while reading
         stream:bool=False,                 # Keep nothing: read each cut from its file
     ):
-        self.files,self.n_frames,self.size,self.room,self.max_frames = [os.fspath(f) for f in files],n_frames,tuple(size),room,max_frames
-        self.cache,self.stream,self.min_frames,self.synthetic,self.seed,self._faults = None if stream else cache,stream,min(min_frames, n_frames),synthetic,seed,{}
+        self.files,self.n_frames,self.size,self.room = [os.fspath(f) for f in files],n_frames,tuple(size),room
+        self.max_frames,self.min_frames,self.synthetic,self.seed = max_frames,min(min_frames, n_frames),synthetic,seed
+        self.cache,self.stream,self._faults = None if stream else cache,stream,{}
         self.kept = dict(size=tuple(round(s*room) for s in self.size), crop=room==1)      # how files are read to be kept
-        self.clips = list(self.files)                                                     # a name is read when its turn comes
-        if not (cache or stream): self.clips = [_decoded(self, j) for j in tqdm(range(len(self.files)), 'reading', disable=not (progress and self.files), leave=False)]
-        for s in tqdm(range(0, synthetic, 8), 'drawing', disable=not (progress and synthetic), leave=False):
+        self.clips,show = list(self.files),partial(tqdm, leave=False)                     # a name waits for its turn
+        if not (cache or stream):
+            self.clips = [_decoded(self, j) for j in show(range(len(files)), 'reading', disable=not (progress and files))]
+        for s in show(range(0, synthetic, 8), 'drawing', disable=not (progress and synthetic)):
             self.clips += list(synthetic_batch(range(seed+s, seed+min(s+8, synthetic)), n_frames, self.size)[0])
-        if not self.clips: raise VideoError('no video files were found: name files or a folder that holds some, or set synthetic')
-        if all(isinstance(c, str) for c in self.clips): self.read(0, 0., 1)               # one that plays is enough to begin with
+        if not self.clips: raise VideoError('no video files were found: name some, or a folder of them, or set synthetic')
+        if all(isinstance(c, str) for c in self.clips):                                   # one that plays is enough for now
+            with warnings.catch_warnings(): warnings.simplefilter('ignore'); self.read(0, 0., 1)
 
     @property
     def skipped(self)->list[str]: return list(self._faults.values())
     def __len__(self)->int: return len(self.clips)
     def __repr__(self)->str:
         held = sum(c.nbytes for c in self.clips if isinstance(c, Tensor))
-        where = f'on disk ({self.cache})' if self.cache else 'read from the files for each draw' if self.stream else f'{held/1e9:.1f} GB in memory'
+        where = 'read from the files for each draw' if self.stream else f'{held/1e9:.1f} GB in memory'
+        if self.cache: where = f'on disk ({self.cache})'
         return f'ClipBank({len(self)} clips, {where}, {len(self._faults)} files left out)'
 
     def told(self)->dict:  # Numbers, and one hash over the files' names and sizes
@@ -102,8 +107,9 @@ class ClipBank:
         names = []
         for f in self.files:
             with suppress(OSError): names.append(f'{os.path.basename(f)} {os.stat(f).st_size}')
-        return dict(files=len(names), digest=sha256('\n'.join(sorted(names)).encode()).hexdigest()[:16], synthetic=self.synthetic, synthetic_seed=self.seed,
-                    n_frames=self.n_frames, size=self.size, room=self.room, max_frames=self.max_frames, min_frames=self.min_frames)
+        digest = sha256('\n'.join(sorted(names)).encode()).hexdigest()[:16]
+        return dict(files=len(names), digest=digest, synthetic=self.synthetic, synthetic_seed=self.seed, n_frames=self.n_frames,
+                    size=self.size, room=self.room, max_frames=self.max_frames, min_frames=self.min_frames)
 
     def decoded_bytes(self,
         sample:int=16,   # Files that are opened
@@ -120,7 +126,8 @@ class ClipBank:
     )->list[int]:                   # Of each clip, 0 where it cannot be read
         "Count the frames of all clips, which opens every file that is not decoded."
         names = [c for c in self.clips if isinstance(c, str)]
-        found = {f:0 if isinstance(n, str) else min(n, self.max_frames or n) for f,n in zip(names, frame_counts(names, index, progress))}
+        found = dict(zip(names, frame_counts(names, index, progress)))
+        found = {f:0 if isinstance(n, str) else min(n, self.max_frames or n) for f,n in found.items()}
         return [len(c) if isinstance(c, Tensor) else found[c] for c in self.clips]
 
     def leave_out(self,
@@ -129,11 +136,11 @@ class ClipBank:
         warn:bool=False,     # Say so, the first time
     ):
         "Note that a file cannot be read; it is tried again when its turn comes."
-        if warn and j not in self._faults: warnings.warn(f'left out, another clip takes its place: {error}', stacklevel=4)
+        if warn and j not in self._faults: warnings.warn(f'left out, another takes its place: {error}', stacklevel=4)
         self._faults.setdefault(j, str(error))
 
     def _instead(self, i:int)->Iterator[int]:
-        "List a clip, and those that take its place one after the other: far apart, and the same for everybody."
+        "List a clip, and those that take its place: far apart, and the same for everybody."
         yield i
         yield from torch.randperm(len(self), generator=draw_generator(0, i)).tolist()
 
@@ -141,14 +148,14 @@ class ClipBank:
         i:int,              # Which clip
         at:float,           # Where to begin: 0 at the first frame, just below 1 as late as possible
         n:int,              # Frames at most
-        moved:bool=False,   # Give all of the larger picture, to move a crop in; False gives the centre, as `read_clip` does
+        moved:bool=False,   # All of the larger picture, to move a crop in; False: the centre, as `read_clip` gives it
     )->tuple[Tensor,int]:   # t h w 3 uint8; and of which clip: another one, if the first cannot be read
         "Read a piece of a clip from memory, cache or file; raises `VideoError` where no clip can be read."
         for j in islice(self._instead(i), _TRIES):
             try: return _piece(self, j, at, n, moved),j
             except VideoError as e: self.leave_out(j, e, warn=True)
-        raise VideoError(f'none of {min(_TRIES, len(self.files))} files gave a clip: name files that play and have at least {self.min_frames} frames, '
-                         f'or set synthetic; the first: {self.skipped[0]}')
+        raise VideoError(f'none of {min(_TRIES, len(self.files))} files gave a clip: name files that play and have at least '
+                         f'{self.min_frames} frames, or set synthetic; the first: {self.skipped[0]}')
 
     def cut(self,
         i:int,                       # Which clip

@@ -102,7 +102,7 @@ def _remove(path:str) -> bool:
 
 # %% ../nbs/07_cache.ipynb #237de3a3
 def _tidy(folder:Path, max_bytes:int, need:int=0, rest:float=0., hour:int=3600*10**9) -> tuple[int,int]:
-    "Sweep up after killed processes, and make room for `need` bytes from entries unused for `rest` seconds; return bytes left and entries removed."
+    "Sweep up, and make room for `need` bytes from entries unused for `rest` seconds; return bytes left, entries removed."
     now = time.time_ns()
     for used, _, path in _files(folder, _LEFTOVER):
         if now-used > hour: _remove(path)
@@ -124,7 +124,8 @@ def _allowance(folder:Path) -> int:
 class _Bounded:
     "A folder of entries, together below a bound."
     def __init__(self, folder:str|os.PathLike, max_bytes:float|None, rest:float):
-        if not (max_bytes is None or max_bytes >= 1): raise ValueError(f'max_bytes={max_bytes} must be at least 1: say how much disk the clips may take')
+        if not (max_bytes is None or max_bytes >= 1):
+            raise ValueError(f'max_bytes={max_bytes} must be at least 1: say how much disk the clips may take')
         self.folder, self.rest, self.writable = Path(folder).expanduser().absolute(), rest, True
         self.evicted = self._wait = 0
         try: self.folder.mkdir(parents=True, exist_ok=True)
@@ -146,10 +147,10 @@ class _Bounded:
         if self._spare < need: self._turn_away()
 
     def _turn_away(self) -> None:
-        self._wait, worker = 64, get_worker_info()                   # clips that are not kept before the next look
+        self._wait, worker = 1024, get_worker_info()                 # so many clips pass before the next look
         if not self._full and not (worker and worker.id):
-            warnings.warn(f'{self.folder} is full ({self.max_bytes/1e9:,.3g} GB): the clips in it are used on, others are decoded each time; '
-                          'allow more bytes, or name a folder on a larger disk', RuntimeWarning, stacklevel=5)
+            warnings.warn(f'{self.folder} is full ({self.max_bytes/1e9:,.3g} GB): the clips in it are used on, others are decoded '
+                          'each time; allow more bytes, or name a folder on a larger disk', RuntimeWarning, stacklevel=5)
         self._full = True
 
     def has_room(self,
@@ -190,7 +191,7 @@ class ClipCache(_Bounded):
     def __init__(self,
         folder:str|os.PathLike,        # Where entries are kept, made if needed; several processes may share it
         max_bytes:float|None=None,     # All entries together; None: nine tenths of what is free there
-        rest:float=86_400,             # A full cache parts only with what was not used for so many seconds; 0: with whatever is longest unused
+        rest:float=86_400,             # Seconds without use after which an entry makes room for others
     ):
         self.hits = self.misses = 0    # of this process: the workers of a `DataLoader` count for themselves
         self.seconds = 0.              # spent decoding
@@ -206,7 +207,7 @@ class ClipCache(_Bounded):
         backend:str='auto',
         crop:bool=True,
         decode:bool=True,                    # Decode what is not there; False gives None instead
-        expect:int|None=None,                # Frames announced: a clip of another length is returned but not kept
+        expect:int|None=None,                # Frames announced; a clip of another length is not kept
     ) -> Tensor|None:                        # t h w 3 uint8, lying on disk until it is looked at
         "Read frames of a file as `read_clip` does, from disk where they were decoded before; raises what `read_clip` raises."
         asked, state = (n_frames, size, start, stride, backend, crop), _state(path)

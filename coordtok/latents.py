@@ -69,28 +69,32 @@ class FileEntries(Dataset):
         seed:int=0,                     # Seed of the random times
         classes:Sequence[int]=(),       # A label for each clip of the bank; none without
         labels:tuple[str,...]=(),       # Names of the labels
-        random:bool|None=None,          # Begin at random times, not with the first frame; None: where there are several cuts of a clip
-        short:str='hold',               # Of clips shorter than `n_frames`, 'hold' shows the last frame until the end, 'drop' makes no entry
+        random:bool|None=None,          # Begin at random times; None: where there are several cuts of a clip
+        short:str='hold',               # Clips shorter than `n_frames`: 'hold' their last frame, or 'drop' them
         index:str|Path|None=None,       # As in `frame_counts`, for 'drop'
     ):
         random = per_clip>1 if random is None else random
         if per_clip<1: raise ValueError(f'per_clip={per_clip}: take at least one cut')
-        if per_clip>1 and not random: raise ValueError(f'per_clip={per_clip} cuts that all begin with the first frame are the same: take one, or random=True')
+        if per_clip>1 and not random:
+            raise ValueError(f'per_clip={per_clip} cuts that all begin with the first frame are the same: take one, or random=True')
         if short not in ('hold', 'drop'): raise ValueError(f"short={short!r} must be 'hold' or 'drop'")
         if len(classes) not in (0, len(bank)): raise ValueError(f'{len(classes)} labels for {len(bank)} clips: give one each, or none')
         if len(classes) and not 0<=min(classes)<=max(classes)<(len(labels) or max(classes)+1): raise ValueError(f'labels must lie between 0 and {len(labels)-1}, the names given: found {min(classes)} to {max(classes)}')
         self.bank,self.per_clip,self.mirror,self.seed,self.classes,self.labels = bank,per_clip,mirror,seed,tuple(map(int, classes)),tuple(labels)
-        self.n_frames,self.size,self.random,self.short,self._last = bank.n_frames,bank.size,random,short,(None,None)
-        self.used = range(len(bank)) if short=='hold' else [i for i,n in enumerate(bank.lengths(index)) if n>=bank.n_frames]
-        if not self.used: raise ValueError(f"none of {len(bank)} clips has {bank.n_frames} frames: choose short='hold', or name longer videos")
+        self.n_frames,self.size,self.random,self.short,self._last = bank.n_frames,bank.size,random,short,(None, None)
+        self.used = range(len(bank))
+        if short=='drop': self.used = [i for i,n in enumerate(bank.lengths(index)) if n>=bank.n_frames]
+        if not self.used:
+            raise ValueError(f"none of {len(bank)} clips has {bank.n_frames} frames: choose short='hold', or name longer videos")
     def __len__(self)->int: return len(self.used)*self.per_clip*(1+self.mirror)
     def told(self)->dict:  # Everything an entry depends on
         "Describe the data."
-        return dict(kind='files', **self.bank.told(), per_clip=self.per_clip, mirror=self.mirror, cut_seed=self.seed, random=self.random, short=self.short, classes=self.classes)
+        return dict(kind='files', **self.bank.told(), per_clip=self.per_clip, mirror=self.mirror, cut_seed=self.seed,
+                    random=self.random, short=self.short, classes=self.classes)
     def _cut(self, c:int)->tuple[Tensor,int]:
         at = torch.rand((), generator=draw_generator(self.seed, c)).item() if self.random else 0.
         clip,i = self.bank.read(self.used[c//self.per_clip], at, self.n_frames)
-        if len(clip)<self.n_frames: clip = torch.cat([clip, clip[-1:].expand(self.n_frames-len(clip), -1, -1, -1)])
+        clip = torch.cat([clip, clip[-1:].expand(self.n_frames-len(clip), -1, -1, -1)])
         return clip,self.classes[i] if self.classes else -1
     def __getitem__(self, k:int)->tuple[Tensor,int,int]:
         if not 0<=k<len(self): raise IndexError(f'entry {k} of {len(self)}')
@@ -151,9 +155,13 @@ def encode_latents(
                 labels=entries.labels, data=entries.told(), tok=asdict(tok.cfg))
     shards,first = [_shard(folder, s) for s in range(-(-n//shard))],state.is_main_process
     with ExitStack() as held:
-        def begin(): folder.mkdir(parents=True, exist_ok=True); held.enter_context(locked(folder)); _claim(folder, told)
+        def begin():
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder))
+            _claim(folder, told)
         on_first(begin)
-        todo = [s for s in range(state.process_index, len(shards), state.num_processes) if not shards[s].exists()]
+        mine = range(state.process_index, len(shards), state.num_processes)
+        todo = [s for s in mine if not shards[s].exists()]
         _encode_shards(tok, entries, folder, todo, told, batch, workers, progress and first)
         _wait_for(shards, progress and first)
     return LatentSet(folder)
@@ -174,7 +182,7 @@ def _encode_shards(tok:CoordTok, entries:Dataset, folder:Path, todo:list[int], t
 def _wait_for(files:Sequence[Path], progress:bool, pause:float=.2)->None:
     "Look until files are there; if a process that should write them has died, its launcher ends this one."
     lost = [f for f in files if not f.exists()]
-    with tqdm(total=len(lost), desc='waiting for other processes', unit='shard', disable=not (progress and lost)) as bar:
+    with tqdm(total=len(lost), desc='waiting for others', unit='shard', disable=not (progress and lost)) as bar:
         while lost:
             time.sleep(pause)
             left = [f for f in lost if not f.exists()]

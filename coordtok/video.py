@@ -55,7 +55,7 @@ def _cover(h:int, w:int, size:tuple[int,int]) -> tuple[int,int]:
 def resize_clip(
     clip:Tensor,               # One clip or a batch, ... h w 3, uint8 or float in [-1, 1]
     size:int|tuple[int,int],   # Side of the square, or (rows, columns)
-    crop:bool=True,            # Keep the centre; False keeps all of the scaled picture, on one axis larger than `size`
+    crop:bool=True,            # Keep the centre; False keeps all of the scaled picture
 ) -> Tensor:                   # ... rows cols 3, same dtype
     "Resize the shorter side to `size` (bicubic, antialiased) and keep the centre."
     size = (size, size) if isinstance(size, int) else tuple(size)
@@ -155,13 +155,13 @@ def _open(path:Path):
             held = ', '.join(sorted({s.type for s in box.streams})) or 'nothing'
             raise VideoError(f'{path} holds no video stream (only {held}): choose a file with pictures')
         streams[0].thread_type = 'AUTO'
-        if get_worker_info(): streams[0].codec_context.thread_count = 1   # a DataLoader's worker is one of many
+        if get_worker_info(): streams[0].codec_context.thread_count = 1     # a loader's worker is one of many
         try: yield box, streams[0]
         except av.FFmpegError as e: raise VideoError(f'{path} is damaged ({e.strerror}): get it again') from None
 
 # %% ../nbs/02_video.ipynb #3554248f
 def _decode(packets:Iterable, path:Path, patience:int=512):
-    "Yield `(frame, sound)` in display order; what the decoder refuses becomes a `VideoError` that says how far it came."
+    "Yield `(frame, sound)` in display order; a `VideoError` says how far it came where the decoder gives up."
     got, silent, sound = 0, 0, True
     try:
         for packet in packets:
@@ -169,7 +169,7 @@ def _decode(packets:Iterable, path:Path, patience:int=512):
             silent += 1
             for frame in packet.decode():
                 got, silent = got+1, 0
-                sound = not frame.is_corrupt and (sound or frame.key_frame)   # what follows a damaged picture is built on it
+                sound = not frame.is_corrupt and (sound or frame.key_frame)   # damage lasts to the next key frame
                 yield frame, sound
     except av.FFmpegError as e:
         rest = f'ask for n_frames={got} at most, or get it again' if got else 'get it again'
@@ -267,17 +267,18 @@ def _after_jump(path:Path, start:int, ticks:np.ndarray):
             yield i, frame
 
 def _indexed(path:Path, start:int):
-    "Yield `(index, frame)` in display order, from frame `start` or before; raises `VideoError` for a damaged one from there on."
+    "Yield `(index, frame)` in display order, from `start` or before; a `VideoError` refuses what is damaged."
     ticks, at = _table(path)[0] if start else (), 0
     if 0 < len(ticks) <= start: return
     if len(ticks):
-        with suppress(VideoError):                        # whether that is the jump's fault, the front will tell
+        with suppress(VideoError):                        # reading from the front will tell more
             for i, frame in _after_jump(path, start, ticks):
                 yield i, frame
                 at = i+1
         if at == len(ticks): return
     for i, (frame, sound) in enumerate(_in_order(path)):
-        if i >= start and not sound: raise VideoError(f'{path} is damaged at frame {i}: {"ask for frames before it, or " if i else ""}get it again')
+        if i >= start and not sound:
+            raise VideoError(f'{path} is damaged at frame {i}: {"ask for frames before it, or " if i else ""}get it again')
         if i >= at: yield i, frame
 
 # %% ../nbs/02_video.ipynb #6b473c20
@@ -299,7 +300,7 @@ def _pixels(frame) -> Tensor:
 
 # %% ../nbs/02_video.ipynb #c6c1f88f
 def _map_ahead(f, items, workers:int|None=None):
-    "Apply `f` in threads and yield in order, with few results waiting; in a worker of a `DataLoader`, which is one of many, without threads."
+    "Apply `f` in threads and yield in order, with few results waiting; without threads in a `DataLoader`'s worker."
     if get_worker_info(): yield from map(f, items); return
     workers = workers or max(2, min(4, torch.get_num_threads()+1))
     with ThreadPoolExecutor(workers) as pool:
@@ -328,7 +329,8 @@ def _decord_frames(path:Path, start:int, stride:int, n_frames:int|None, chunk:in
     index = range(len(reader))[start::stride][:n_frames]
     for i in range(0, len(index), chunk):
         part = torch.from_numpy(reader.get_batch(index[i:i+chunk]).asnumpy())
-        if not i and not torch.equal(part[:1], _pixels(next(_pyav_frames(path, start, stride, 1)))): raise VideoError('its first frame is not the one PyAV reads')
+        if not i and not torch.equal(part[:1], _pixels(next(_pyav_frames(path, start, stride, 1)))):
+            raise VideoError('its first frame is not the one PyAV reads')
         yield part
 
 # %% ../nbs/02_video.ipynb #2697602c
@@ -405,7 +407,7 @@ def _remembered(index:Path|None) -> dict[str,list]:
 
 def frame_counts(
     files:Sequence[str|os.PathLike],     # Video files
-    index:str|os.PathLike|None=None,     # A file that remembers the answers, made if needed: the next time no video is opened
+    index:str|os.PathLike|None=None,     # A file that remembers the answers, made if needed
     progress:bool=False,                 # Show a bar
 ) -> list[int|str]:                      # Frames of each, or what is wrong with it
     "Count the frames of many files, in threads."
@@ -416,9 +418,11 @@ def frame_counts(
     old, states = _remembered(index), [state(n) for n in names]
     known = {n: old[n][1] for n, s in zip(names, states) if s and old.get(n, [None])[0] == s}
     fresh = [n for n in dict.fromkeys(names) if n not in known]
-    known |= zip(fresh, tqdm(_map_ahead(_count, fresh, 16), 'counting frames', len(fresh), leave=False, disable=not (progress and fresh)))
+    found = _map_ahead(_count, fresh, 16)
+    known |= zip(fresh, tqdm(found, 'counting frames', len(fresh), leave=False, disable=not (progress and fresh)))
     if index and fresh:
-        with _replacing(index) as part: part.write_text(json.dumps(old | {n: [s, known[n]] for n, s in zip(names, states) if s}), encoding='utf-8')
+        text = json.dumps(old | {n: [s, known[n]] for n, s in zip(names, states) if s})
+        with _replacing(index) as part: part.write_text(text, encoding='utf-8')
     return [known[n] for n in names]
 
 # %% ../nbs/02_video.ipynb #872ff1bf
