@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .coords import gather_patches, random_index
+from .coords import gather_patches, random_index, to_device
 from .triplane import Triplane
 
 # %% ../nbs/15_refine.ipynb #88cf65de
@@ -41,7 +41,8 @@ def _drawer(clip:Tensor, cfg, n_frames:Tensor|None, seed:int):
     "Make a function that draws `k` positions from the real part of each clip, a stream for each."
     gens = [torch.Generator().manual_seed(seed) for _ in clip]
     t_max = [None]*len(clip) if n_frames is None else (n_frames.cpu()//cfg.patch[0]).clamp(min=1).split(1)
-    return lambda k: torch.cat([random_index(1, k, cfg.grid, t, g) for t,g in zip(t_max, gens)]).to(clip.device)
+    def draw(k): return torch.cat([random_index(1, k, cfg.grid, t, g) for t,g in zip(t_max, gens)])
+    return lambda k: to_device(draw(k), clip.device)
 
 # %% ../nbs/15_refine.ipynb #5832e0da
 def refine_planes(

@@ -16,19 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from .config import TokConfig
-from .coords import gather_patches, grid_index, unpatchify
+from .coords import gather_patches, grid_index, to_device, unpatchify
 from .decoder import Decoder
 from .encoder import Encoder
 from .refine import refine_planes
 from .triplane import Triplane
 from .video import to_float
-from .weights import (HubModel, WeightsError, convert_official, load_weights, official_config, pretrained_folder, saved_name,
-    unwrap_official, weights_hash)
+from .weights import (HubModel, WeightsError, convert_official, kept_hash, load_weights, official_config, pretrained_folder,
+    saved_name, unwrap_official)
 
 # %% ../nbs/16_tokenizer.ipynb #2ec778f9
-def _real_frames(n_frames:int|Tensor|None, b:int, t:int, device)->Tensor:
-    "Say how many frames of each clip are real, b long."
-    n = torch.as_tensor(t if n_frames is None else n_frames, device=device).flatten()
+def _real_frames(n_frames:int|Tensor|None, b:int, t:int)->Tensor:
+    "Say how many frames of each clip are real, b long, on the CPU."
+    n = torch.as_tensor(t if n_frames is None else n_frames).cpu().flatten()
     if n.is_floating_point() or len(n) not in (1, b) or n.min()<1 or n.max()>t:
         raise ValueError(f'n_frames={n.tolist()} must be integers from 1 to {t}, the frames of the clip: one for all, or one for each of {b} clips')
     return n.expand(b)
@@ -48,13 +48,13 @@ def prepare_clip(
     if (h,w)!=cfg.clip[1:] or not 1<=t<=cfg.clip[0]:
         raise ValueError(f'clip of {t} frames of {h}x{w} does not fit a tokenizer of {"x".join(map(str, cfg.clip))}: '
                          f'read it with n_frames={cfg.clip[0]}, size={cfg.clip[1] if cfg.clip[1]==cfg.clip[2] else cfg.clip[1:]}')
-    clip = (to_float(clip) if clip.dtype==torch.uint8 else clip.float()).to(device)
-    if not clip.abs().max()<=4: raise ValueError('a float clip must lie in [-1, 1], this one does not: pass uint8, or use to_float')
-    n = _real_frames(n_frames, len(clip), t, clip.device)
+    if clip.dtype!=torch.uint8 and not clip.abs().max()<=4:
+        raise ValueError('a float clip must lie in [-1, 1], this one does not: pass uint8, or use to_float')
+    n = _real_frames(n_frames, len(clip), t)
+    clip = clip.to(device)      # bytes are a quarter of the floats
+    clip = to_float(clip) if clip.dtype==torch.uint8 else clip.float()
     if t<cfg.clip[0]: clip = torch.cat([clip, clip[:,-1:].expand(-1, cfg.clip[0]-t, -1, -1, -1)], 1)
-    if n.min()==cfg.clip[0]: return clip, None
-    past = torch.arange(cfg.clip[0], device=clip.device) >= n[:,None]
-    return (clip.masked_fill(past[:,:,None,None,None], -3.) if cfg.pad=='bias' else clip), n
+    return clip, None if n.min()==cfg.clip[0] else to_device(n, clip.device)
 
 # %% ../nbs/16_tokenizer.ipynb #d1cde898
 def check_planes(
@@ -66,7 +66,7 @@ def check_planes(
     want = [(*s, cfg.features) for s in cfg.plane_sizes.values()]
     if len(planes)!=3 or [tuple(o.shape[1:]) for o in planes]!=want or len({len(o) for o in planes})!=1:
         raise ValueError(f'planes of shape {[tuple(o.shape) for o in planes]} do not fit this tokenizer, which wants (b, ...) of {want}')
-    return Triplane(*planes).map(lambda o: o.to(device, torch.float32))
+    return Triplane(*planes).map(lambda o: to_device(o, device).float())
 
 # %% ../nbs/16_tokenizer.ipynb #061e0be7
 def check_index(
@@ -76,13 +76,15 @@ def check_index(
     device:torch.device,  # Where the model lives
 )->Tensor:                # b n 3 long
     "Raise a `ValueError` unless every index is a patch of the grid."
-    index = torch.as_tensor(index, device=device)
+    index = torch.as_tensor(index)
     if index.ndim not in (2,3) or index.shape[-1]!=3 or index.ndim==3 and len(index) not in (1,b):
         raise ValueError(f'index of shape {tuple(index.shape)} must be (n, 3) or ({b}, n, 3)')
     if index.is_floating_point() or index.dtype==torch.bool: raise ValueError(f'index must be integers (t, x, y), got {index.dtype}')
-    bad = ((index<0)|(index>=torch.tensor(cfg.grid, device=device))).any(-1)
+    bad = (index<0).any(-1)
+    for axis,n in enumerate(cfg.grid): bad = bad|(index[...,axis]>=n)       # where the index is: on the CPU nobody waits
     if bad.any(): raise ValueError(f'index {index[bad][0].tolist()} lies outside the grid {cfg.grid} of patches')
-    return index.long().expand(b, -1, -1) if index.ndim==2 or len(index)!=b else index.long()
+    index = to_device(index.long(), device)
+    return index.expand(b, -1, -1) if index.ndim==2 or len(index)!=b else index
 
 # %% ../nbs/16_tokenizer.ipynb #5e465973
 def cover(
@@ -113,15 +115,20 @@ def slice_index(
     return [s for g in range(k) for s in (frame%k==g).nonzero()[:,0].tensor_split(-(-n_slices//k))]
 
 # %% ../nbs/16_tokenizer.ipynb #ad78cdc0
+def _cpu_has_bfloat16()->bool:
+    "Ask the processor whether it multiplies bfloat16 matrices itself, and PyTorch whether it lets it."
+    if not hasattr(torch.cpu, 'get_capabilities'):       # before PyTorch 2.11 only x86 can be asked
+        return any(getattr(torch.cpu, k, bool)() for k in ('_is_avx512_bf16_supported','_is_amx_tile_supported'))
+    has = torch.cpu.get_capabilities()
+    if has.get('bf16'): return torch.backends.mkldnn.is_available()      # ARM; not used by PyTorch on a Mac
+    return bool(has.get('avx512_bf16') or has.get('amx_bf16'))
+
 def fast_dtype(
     device:torch.device,  # Where the model lives
 )->torch.dtype|None:      # bfloat16, or None where float32 is the better choice
     "Say whether a device multiplies bfloat16 matrices in hardware."
     if device.type=='cuda': return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    if device.type=='cpu':
-        has = torch.cpu.get_capabilities()
-        return torch.bfloat16 if has.get('avx512_bf16') or has.get('amx_bf16') else None
-    return None
+    return torch.bfloat16 if device.type=='cpu' and _cpu_has_bfloat16() else None
 
 # %% ../nbs/16_tokenizer.ipynb #04bc00d4
 def precision_context(
@@ -154,7 +161,7 @@ class TokModel(nn.Module):
     @property
     def hash(self)->str:
         "Sixteen hex digits that change with the config or any weight."
-        return weights_hash(self.cfg, self.state_dict())
+        return kept_hash(self)
     def __repr__(self)->str: return f'{type(self).__name__}({self.name}: {self.cfg}, {self.n_params/1e6:.1f}M params)'
     def forward(self,
         clip:Tensor,                # Clips in [-1, 1], b t h w 3
@@ -176,10 +183,26 @@ def paint(
     cfg,index = decoder.cfg,torch.cartesian_prod(*need)
     if n_slices is None: n_slices = -(-len(index)//cfg.context) if cfg.context else 1
     if not 1<=n_slices<=len(index): raise ValueError(f'n_slices={n_slices} must lie between 1 and the {len(index)} patches asked for')
-    out = torch.empty(len(planes.xy), len(index), cfg.patch_dim, device=planes.xy.device)
-    for s in slice_index(index, n_slices, order):
-        out[:,s] = decoder(planes, index[s].to(out.device).expand(len(out), -1, -1)).float()
+    slices,device = slice_index(index, n_slices, order),planes.xy.device
+    turn,lengths = torch.cat(slices),list(map(len, slices))
+    out,done = torch.empty(len(planes.xy), len(index), cfg.patch_dim, device=device),0
+    asked = to_device(index[turn], device).expand(len(out), -1, -1)      # one journey for all slices
+    for part in asked.split(lengths, 1):
+        out[:,done:done+part.shape[1]] = decoder(planes, part)
+        done += part.shape[1]
+    if order=='strided': out = out[:,to_device(turn.argsort(), device)]
     return unpatchify(out.unflatten(1, tuple(map(len, need))), cfg.patch)
+
+# %% ../nbs/16_tokenizer.ipynb #67b2e5f8
+def _take(
+    clip:Tensor,  # Any tensor
+    axis:int,     # Along which axis
+    at:Tensor,    # Places, on the CPU
+)->Tensor:        # The same with these places only
+    "Take places along an axis; neighbours in order are cut out without a copy of their numbers to the device."
+    first,n = int(at[0]),len(at)
+    if torch.equal(at, torch.arange(first, first+n)): return clip.narrow(axis, first, n)
+    return clip.index_select(axis, to_device(at, clip.device))
 
 # %% ../nbs/16_tokenizer.ipynb #7d57c9f8
 class PlaneCoder(TokModel):
@@ -223,8 +246,8 @@ class PlaneCoder(TokModel):
         planes,cfg = check_planes(planes, self.cfg, self.device),self.cfg
         need,inside = zip(*(cover(s, n, p, k) for s,n,p,k in zip((frames,rows,cols), cfg.clip, cfg.patch, ('frames','rows','cols'))))
         with precision_context(self.device, precision): clip = paint(self.decoder, planes, need, n_slices, order)
-        t,x,y = (o.to(self.device) for o in inside)
-        return clip[:,t][:,:,x][:,:,:,y]
+        for axis,at in enumerate(inside, 1): clip = _take(clip, axis, at)
+        return clip
 
 # %% ../nbs/16_tokenizer.ipynb #2fe607ba
 def check_tokenizer(
