@@ -224,7 +224,7 @@ def row_name(
     name:str,  # What somebody wants to call a run
 )->str:        # The same
     "Raise a `ValueError` unless a name can be the name of a file, and stays in its folder."
-    if not re.fullmatch(r'\w[\w.+ -]*', name): raise ValueError(f'name {name!r} must be a plain name of letters, digits, and any of . _ + - after the first: it becomes a file in the folder for rows')
+    if not name or name[0]=='.' or set(name)&set('/\\\0'): raise ValueError(f'name {name!r} must be a plain name, without / and not beginning with a dot: it becomes a file in the folder for rows')
     return name
 
 def record(
