@@ -4,34 +4,44 @@
 
 # %% auto #0
 __all__ = ['LoopConfig', 'lr_scale', 'make_optimizers', 'Ema', 'draw_generator', 'whose_turn', 'Turns', 'Stopped', 'Signals',
-           'DivergedError', 'Trainer', 'full_weights', 'save_run', 'resume_run', 'pooled_means', 'log_line',
-           'start_run', 'run']
+           'ignore_signals', 'this_process', 'on_first', 'recomputed', 'DivergedError', 'Trainer', 'weights_of',
+           'full_weights', 'keep_average', 'save_run', 'resume_run', 'pooled_means', 'log_line', 'start_run', 'run',
+           'step_memory']
 
 # %% ../nbs/24_train.ipynb #f587d9ae
 import math
 import os
 import signal
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from contextlib import ExitStack, contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedType
-from accelerate.utils import gather_object, send_to_device
+from accelerate import Accelerator, PartialState
+from accelerate.utils import (DistributedDataParallelKwargs, broadcast, broadcast_object_list, gather_object, parse_flag_from_env,
+    recursively_apply, send_to_device)
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions, get_model_state_dict, get_optimizer_state_dict, set_model_state_dict, set_optimizer_state_dict)
-from torch.optim import AdamW, Muon
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import AdamW
+from torch.utils.checkpoint import checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm.auto import tqdm
 
-from .store import Store, load_checkpoint, replacing, save_checkpoint, sweep
-from .tokenizer import precision_context
+from .optimizer import Muon
+from .store import Store, load_checkpoint, locked, replacing, save_checkpoint, sweep
+from .tokenizer import fast_dtype, precision_context
 
 # %% ../nbs/24_train.ipynb #1b2b8aac
 @dataclass(frozen=True)
@@ -47,11 +57,14 @@ class LoopConfig:
     weight_decay:float=.01      # Decay of what Muon moves, or of everything where there is no Muon
     schedule:str='cosine'       # 'cosine' falls to zero at the last step, 'constant' stays
     warmup:int=50               # Steps over which the step size rises
+    extend:tuple[int,...]=()    # Steps to add after the cosine, each number another cosine that starts at the peak
     clip_grad:float=1.          # Largest norm of the gradient; 0 lets it be
     ema:float=.998              # Memory of the averaged weights; 0 averages nothing
+    ema_warmup:bool=True        # Shorten that memory at first, so that the average forgets the start
     seed:int=0                  # Seed of all draws
-    precision:str='auto'        # 'auto', 'bfloat16' or 'float32'
+    precision:str='auto'        # 'auto', 'bfloat16', 'float16' (with a scaled loss) or 'float32'
     compile:bool=False          # Compile the model's forward with `torch.compile`
+    recompute:bool=False        # Compute each block's activations again in the backward pass instead of keeping them
     workers:int=0               # Processes that prepare draws; 0 prepares them in the loop
     log_every:int=50            # Steps between two lines of the history
     save_every:int=500          # Steps between two checkpoints
@@ -61,32 +74,45 @@ class LoopConfig:
 
     def __post_init__(self):
         "Refuse what makes no run, with a `ValueError`."
+        object.__setattr__(self, 'extend', tuple(self.extend))
         least = dict(steps=1, batch=1, micro=0, warmup=0, clip_grad=0, workers=0, log_every=1, save_every=1, eval_every=1, keep=1, max_bad=1)
         for k,v in least.items():
             if not getattr(self, k)>=v: raise ValueError(f'{k}={getattr(self, k)} must be at least {v}')
-        for k,words in dict(optimizer=('muon','adamw'), schedule=('cosine','constant'), precision=('auto','bfloat16','float32')).items():
+        for k,words in dict(optimizer=('muon','adamw'), schedule=('cosine','constant'), precision=('auto','bfloat16','float16','float32')).items():
             if getattr(self, k) not in words: raise ValueError(f'{k}={getattr(self, k)!r} must be one of {", ".join(words)}')
         for k in ('adam_lr','muon_lr','weight_decay','clip_grad'):
             if not 0<=getattr(self, k)<math.inf: raise ValueError(f'{k}={getattr(self, k)} must be a number of at least 0')
         if not all(0<=b<1 for b in self.betas): raise ValueError(f'betas={self.betas} must be at least 0 and below 1')
         if abs(self.seed)>=2**31: raise ValueError(f'seed={self.seed} must lie between -2**31 and 2**31')
         if not 0<=self.ema<1: raise ValueError(f'ema={self.ema} must be at least 0 and below 1')
+        if not all(n>=1 for n in self.extend): raise ValueError(f'extend={self.extend} must be numbers of steps, each at least 1')
+        if self.extend and self.schedule=='constant': raise ValueError(f"extend={self.extend} adds cosines: with schedule='constant' give more steps instead")
+
+    @property
+    def total(self)->int:
+        "Steps in all."
+        return self.steps+sum(self.extend)
 
     def told(self)->dict:  # Field names and values
         "List what the trained numbers depend on; all else may change when a run goes on."
-        free = ['micro','compile','workers','log_every','save_every','eval_every','keep','max_bad'] + ['steps']*(self.schedule=='constant')
+        free = ['micro','compile','recompute','workers','log_every','save_every','eval_every','keep','max_bad'] + ['steps']*(self.schedule=='constant')
         return {k:v for k,v in asdict(self).items() if k not in free}
 
 # %% ../nbs/24_train.ipynb #1f013f32
 def lr_scale(
-    step:int,                 # Steps done
-    steps:int,                # Steps in all
-    warmup:int,               # Steps of warm-up
-    schedule:str='cosine',    # 'cosine' or 'constant'
-)->float:                     # What the peak step size is multiplied with
-    "Rise in a line, then stay, or fall along half a cosine to zero."
+    step:int,                   # Steps done
+    steps:int,                  # Steps of the first schedule
+    warmup:int,                 # Steps of warm-up
+    schedule:str='cosine',      # 'cosine' or 'constant'
+    extend:tuple[int,...]=(),   # Steps of the cosines that follow
+)->float:                       # What the peak step size is multiplied with
+    "Rise in a line, then stay, or fall along half a cosine to zero; begin again at the peak for each that follows."
     if step<warmup: return (step+1)/warmup
-    return .5*(1+math.cos(math.pi*(step-warmup)/max(1, steps-warmup))) if schedule=='cosine' else 1.
+    if schedule=='constant': return 1.
+    first,last = warmup,steps
+    for more in extend:
+        if step>=last: first,last = last,last+more
+    return .5*(1+math.cos(math.pi*(step-first)/max(1, last-first)))
 
 # %% ../nbs/24_train.ipynb #7652ffd4
 def make_optimizers(
@@ -97,16 +123,18 @@ def make_optimizers(
     inner = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad] if cfg.optimizer=='muon' else []
     ids = {id(p) for p in inner}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
-    opts = [AdamW(rest, lr=cfg.adam_lr, betas=cfg.betas, weight_decay=0. if inner else cfg.weight_decay)] if rest else []
+    fused = all(p.device.type in ('cuda','cpu') for p in rest)
+    opts = [AdamW(rest, lr=cfg.adam_lr, betas=cfg.betas, weight_decay=0. if inner else cfg.weight_decay, fused=fused)] if rest else []
     return opts + ([Muon(inner, lr=cfg.muon_lr, weight_decay=cfg.weight_decay)] if inner else [])
 
 # %% ../nbs/24_train.ipynb #732d0100
 class Ema:
-    "A slowly following copy of a model's parameters and buffers."
+    "A slowly following copy of a model's weights; `copies` holds it, by name."
     def __init__(self,
         model:nn.Module,    # What to follow
         decay:float=.998,   # Memory, once warmed up; 0 keeps no copy
-    ): self.decay,self.n,self.copies = decay,0,[t.detach().clone() for t in _tensors(model)] if decay else []
+        warmup:bool=True,   # Begin with a short memory
+    ): self.decay,self.warmup,self.n,self.copies = decay,warmup,0,{k:v.detach().clone() for k,v in model.state_dict().items()} if decay else {}
 
     @torch.no_grad()
     def update(self,
@@ -114,22 +142,9 @@ class Ema:
     ):
         "Take one step towards the model; early steps are longer, so that the start is forgotten."
         self.n += 1
-        w = 1-min(self.decay, (1+self.n)/(10+self.n))
-        for c,t in zip(self.copies, _tensors(model)): c.lerp_(t.detach(), w) if c.is_floating_point() else c.copy_(t)
-
-    @contextmanager
-    @torch.no_grad()
-    def inside(self,
-        model:nn.Module,  # What is followed
-    ):                    # A context
-        "Put the averages in the model's place until the context ends."
-        own = [t.detach().clone() for t,_ in zip(_tensors(model), self.copies)]
-        for t,c in zip(_tensors(model), self.copies): t.copy_(c)
-        try: yield
-        finally:
-            for t,o in zip(_tensors(model), own): t.copy_(o)
-
-def _tensors(model:nn.Module)->list[Tensor]: return [*model.parameters(), *model.buffers()]
+        w = 1-min(self.decay, (1+self.n)/(10+self.n) if self.warmup else 1)
+        now = model.state_dict() if self.copies else {}
+        for k,c in self.copies.items(): c.lerp_(now[k], w) if c.is_floating_point() else c.copy_(now[k])
 
 # %% ../nbs/24_train.ipynb #899d3544
 def draw_generator(
@@ -157,7 +172,7 @@ def whose_turn(
 class Turns(Sampler):
     "The numbers of the draws that one process takes, one batch a turn, from a step on."
     def __init__(self,
-        cfg:LoopConfig,  # `batch`, `micro` and `steps`
+        cfg:LoopConfig,  # `batch`, `micro`, `steps` and `extend`
         rank:int=0,      # Which process
         world:int=1,     # How many there are
         start:int=0,     # Steps done; a `ValueError` says if the batch cannot be shared out
@@ -167,9 +182,9 @@ class Turns(Sampler):
         self.micro = cfg.micro or self.share
         if self.share%self.micro: raise ValueError(f'micro={self.micro} does not divide the {self.share} draws of each process (batch={cfg.batch}, {world} processes)')
         self.cfg,self.rank,self.start,self.a_step = cfg,rank,start,self.share//self.micro
-    def __len__(self)->int: return (self.cfg.steps-self.start)*self.a_step
+    def __len__(self)->int: return (self.cfg.total-self.start)*self.a_step
     def __iter__(self)->Iterator[list[int]]:
-        for s in range(self.start, self.cfg.steps):
+        for s in range(self.start, self.cfg.total):
             at = s*self.cfg.batch+self.rank*self.share
             for m in range(at, at+self.share, self.micro): yield list(range(m, m+self.micro))
 
@@ -184,17 +199,69 @@ class Stopped(KeyboardInterrupt):
         self.code = 128+number
 
 class Signals:
-    "A context in which SIGTERM and Ctrl-C are noted in `got`; the second one interrupts at once."
+    "A context in which SIGTERM and Ctrl-C are noted in `got`; a second Ctrl-C interrupts at once."
     def __enter__(self)->'Signals':
-        self.got,self.old = 0,{}
+        self.got,self.presses,self.old = 0,0,{}
         if threading.current_thread() is threading.main_thread():
             self.old = {s:signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
         return self
     def _note(self, number, frame):
-        if self.got: raise KeyboardInterrupt
-        self.got = number
+        self.got,self.presses = self.got or number,self.presses+(number==signal.SIGINT)
+        if self.presses>1: raise KeyboardInterrupt
     def __exit__(self, *_):
         for s,handler in self.old.items(): signal.signal(s, handler)
+
+def ignore_signals(
+    worker:int,  # Number of the worker
+):
+    "Let a process that prepares draws ignore SIGTERM and Ctrl-C."
+    for s in (signal.SIGTERM, signal.SIGINT): signal.signal(s, signal.SIG_IGN)
+
+# %% ../nbs/24_train.ipynb #1893a222
+_FOREIGN = dict(FSDP='FSDP', DEEPSPEED='DeepSpeed', MEGATRON_LM='Megatron-LM', PARALLELISM_CONFIG='a parallelism of its own')
+
+def this_process()->PartialState:  # `is_main_process`, `process_index`, `device` and the like
+    "Ask accelerate which process this is; a `ValueError` refuses configurations in which a process would not hold the whole model."
+    if PartialState._shared_state: return PartialState()
+    for k,name in _FOREIGN.items():
+        if parse_flag_from_env(f'ACCELERATE_USE_{k}'):
+            raise ValueError(f'accelerate is configured for {name}, which cuts the model up, and here every process holds a whole one: '
+                             'answer no to it in `accelerate config`, or start with `accelerate launch --multi_gpu`')
+    return PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'), timeout=timedelta(hours=2))   # others wait while one saves or looks
+
+def on_first(
+    work:Callable[[],object],  # What one process does for all
+)->object:                     # What it gave, in every process
+    "Let process 0 work while the others wait; what it raises is raised in all of them, so that none waits for ever."
+    state,kinds,box,error = this_process(),(ValueError, OSError, RuntimeError),[None, None],None
+    if state.is_main_process:
+        try: box[0] = work()
+        except Exception as e: error,box[1] = e,(next((k for k,kind in enumerate(kinds) if isinstance(e, kind)), 2), str(e))
+    if state.num_processes>1: broadcast_object_list(box)
+    if error: raise error
+    if box[1]: raise kinds[box[1][0]](box[1][1])
+    return box[0]
+
+def _accelerator(tracker:str|None, out:str|Path|None)->Accelerator:
+    "Set accelerate up for devices, processes and trackers; precision, accumulation and compiling are ours."
+    if int(os.environ.get('WORLD_SIZE', 1))>1 and this_process().num_processes==1:
+        raise ValueError('several processes were started but accelerate sees one: set ACCELERATE_USE_CPU=true to train on CPUs')
+    this_process()
+    return Accelerator(mixed_precision='no', dynamo_backend='no', log_with=tracker, project_dir=str(out) if out else None,
+                       kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
+
+# %% ../nbs/24_train.ipynb #03bdf22e
+@contextmanager
+def recomputed(
+    model:nn.Module,  # Has lists of blocks called `blocks`; a `ValueError` says if it has none
+):                    # A context
+    "Keep only the inputs of blocks for the backward pass, and compute the rest again there."
+    blocks = [b for name,m in model.named_modules() if isinstance(m, nn.ModuleList) and name.split('.')[-1]=='blocks' for b in m]
+    if not blocks: raise ValueError(f'recompute=True needs lists of blocks called `blocks`, and {type(model).__name__} has none: leave it out')
+    for b in blocks: b.forward = partial(checkpoint, b.forward, use_reentrant=False)
+    try: yield
+    finally:
+        for b in blocks: del b.forward          # the method of its class shows again
 
 # %% ../nbs/24_train.ipynb #067fab40
 class DivergedError(FloatingPointError):
@@ -211,18 +278,14 @@ class Trainer:
         tracker:str|None=None,     # 'tensorboard', 'wandb' or another that accelerate knows; logs go below `out`
     ):
         if tracker in ('tensorboard','wandb') and not find_spec(tracker): raise ValueError(f'{tracker} is not installed: pip install {tracker}, or train without a tracker')
-        self.acc = Accelerator(log_with=tracker, project_dir=str(out) if out else None)
-        if self.acc.distributed_type==DistributedType.FSDP and cfg.optimizer=='muon':
-            raise ValueError("Muon needs whole matrices and FSDP cuts them up: train with optimizer='adamw', or with DDP")
-        if int(os.environ.get('WORLD_SIZE', 1))>1 and self.acc.num_processes==1:
-            raise ValueError('several processes were started but accelerate sees one: set ACCELERATE_USE_CPU=true to train on CPUs')
-        self.cfg,self.loss,self.config = cfg,loss,dict(train=cfg.told(), **(config or {}))
-        self.rank,self.world = self.acc.process_index,self.acc.num_processes
+        self.acc,self.cfg,self.loss,self.config = _accelerator(tracker, out),cfg,loss,dict(train=cfg.told(), **(config or {}))
+        self.rank,self.world,self.device = self.acc.process_index,self.acc.num_processes,self.acc.device
         self.a_step = Turns(cfg, self.rank, self.world).a_step
         if cfg.compile: model.compile()
-        self.model,*self.opts = self.acc.prepare(model, *make_optimizers(model, cfg))
+        self.plain,self.model = model,self.acc.prepare_model(model)                  # the same weights, with and without the wrapping
+        self.opts,self.scaler = make_optimizers(model, cfg),torch.amp.GradScaler(self.device.type, enabled=cfg.precision=='float16')
         self.peaks = [[g['lr'] for g in o.param_groups] for o in self.opts]
-        self.ema,self.store = Ema(self.model, cfg.ema),Store(out, cfg.keep) if out else None
+        self.ema,self.store = Ema(model, cfg.ema, cfg.ema_warmup),Store(out, cfg.keep) if out else None
         self.step,self.skipped,self.in_row,self.seconds,self.wait,self.history,self.sums = 0,0,0,0.,0.,[],{}
 
     def take_step(self,
@@ -233,84 +296,134 @@ class Trainer:
         n,mean,batches = self.a_step,{},[]
         for k in range(n):
             start = time.perf_counter()
-            batches.append(send_to_device(next(turns), self.acc.device))
+            batches.append(next(turns))
             self.wait += time.perf_counter()-start
+            batch = send_to_device(batches[-1], self.device, non_blocking=True)
             with nullcontext() if k==n-1 else self.acc.no_sync(self.model):       # processes talk once a step
-                with precision_context(self.acc.device, self.cfg.precision): loss,parts = self.loss(self.model, batches[-1])
-                self.acc.backward(loss/n)
+                with precision_context(self.device, self.cfg.precision): loss,parts = self.loss(self.model, batch)
+                self.scaler.scale(loss/n).backward()
             for name,v in dict(loss=loss, **parts).items(): mean[name] = mean.get(name, 0)+v.detach().float()/n
-        norm = self.acc.clip_grad_norm_(self.model.parameters(), self.cfg.clip_grad or math.inf)
-        pooled = self.acc.reduce(torch.stack([*mean.values(), torch.tensor(float(bool(stop)), device=self.acc.device)]), 'mean').tolist()
-        values = dict(zip(mean, pooled), gradient=float(norm))
+        for o in self.opts: self.scaler.unscale_(o)
+        params = [p for p in self.plain.parameters() if p.grad is not None]
+        norm = get_total_norm([p.grad for p in params])
+        if self.cfg.clip_grad: clip_grads_with_norm_(params, self.cfg.clip_grad, norm)
+        told = torch.stack([*mean.values(), norm.float(), torch.full_like(norm, bool(stop), dtype=torch.float32)])
+        *pooled,stop = self.acc.reduce(told, 'mean').tolist()                     # the one wait of a step
+        values = dict(zip((*mean, 'gradient'), pooled))
         if math.isfinite(values['loss']) and math.isfinite(values['gradient']): self._descend(values)
         else: self._skip(values, batches)
         for o in self.opts: o.zero_grad()
         self.step += 1
-        return pooled[-1]>0
+        return stop>0
 
     def _descend(self, values:dict):
         "Move the weights and their average."
-        scale,self.in_row = lr_scale(self.step, self.cfg.steps, self.cfg.warmup, self.cfg.schedule),0
+        cfg,self.in_row = self.cfg,0
+        scale = lr_scale(self.step, cfg.steps, cfg.warmup, cfg.schedule, cfg.extend)
         for opt,peaks in zip(self.opts, self.peaks):
             for g,peak in zip(opt.param_groups, peaks): g['lr'] = peak*scale
             opt.step()
-        self.ema.update(self.model)
+        self.scaler.update()
+        self.ema.update(self.plain)
         for k,v in dict(values, steps=1).items(): self.sums[k] = self.sums.get(k, 0)+v
 
     def _skip(self, values:dict, batches:list):
         "Leave the weights alone and say so; give up after too many in a row, with the batch saved."
-        self.skipped,self.in_row = self.skipped+1,self.in_row+1
+        factor = self.scaler.get_scale()
+        self.scaler.update()
+        if self.scaler.is_enabled(): self.scaler.update(max(1., factor/2))
+        self.skipped += 1
+        if factor>1 and math.isfinite(values['loss']):       # float16 ran out of range, not the run
+            if self.rank==0: tqdm.write(f'step {self.step+1} skipped: the gradient left the range of float16, the loss is scaled by {factor/2:g} from now on')
+            return
+        self.in_row += 1
         if self.rank==0: tqdm.write(f'step {self.step+1} skipped: loss {values["loss"]:.4g}, gradient norm {values["gradient"]:.4g} ({self.in_row} of {self.cfg.max_bad} in a row)')
         if self.in_row<self.cfg.max_bad: return
         where = 'nothing was saved, no folder was given'
         if self.store:
             path = self.store.folder/f'bad-step-{self.step+1:08d}-rank{self.rank}.pt'
-            with replacing(path) as part: torch.save(send_to_device(batches, 'cpu'), part)
+            with replacing(path) as part: torch.save(batches, part)
             where = f'the batch is in {path} for study'
         raise DivergedError(f'{self.in_row} steps in a row had no finite gradient: {where}; lower adam_lr or muon_lr and start the same command in a new folder')
 
 # %% ../nbs/24_train.ipynb #aa786857
-_WHOLE = StateDictOptions(full_state_dict=True)
+def weights_of(
+    trainer:Trainer,      # A run
+    average:bool=True,    # The averaged weights
+)->dict[str,Tensor]:      # The tensors themselves, where they are: not a copy
+    "Look up a run's weights by name."
+    return trainer.ema.copies if average and trainer.cfg.ema else trainer.plain.state_dict()
 
 def full_weights(
     trainer:Trainer,      # A run
     average:bool=True,    # Of the averaged weights
-)->dict[str,Tensor]:      # A copy on the CPU, in every process
-    "Gather a run's weights, whole."
-    with trainer.ema.inside(trainer.model) if average else nullcontext():
-        return {k:v.detach().to('cpu', copy=True) for k,v in get_model_state_dict(trainer.model, options=_WHOLE).items()}
+)->dict[str,Tensor]:      # On the CPU
+    "Copy a run's weights."
+    return {k:v.detach().to('cpu', copy=True) for k,v in weights_of(trainer, average).items()}
+
+def keep_average(
+    trainer:Trainer,  # A run at its end
+):
+    "Put the averaged weights into the model; a `DivergedError` refuses weights that are not finite."
+    weights = weights_of(trainer)
+    if not all(w.isfinite().all() for w in weights.values()):
+        raise DivergedError('training ended with weights that are not finite, they are not kept: lower adam_lr or muon_lr and train in a new folder')
+    trainer.plain.load_state_dict(weights)
+    trainer.plain.eval()
+
+_COUNTERS = ('skipped','in_row','seconds','wait','history','sums')
 
 def save_run(
     trainer:Trainer,            # A run that has a folder
     metric:float|None=None,     # What the best checkpoint is chosen by: higher is better
 ):
     "Write everything that going on needs: weights, average, optimizers, counters, history, random states; an `OSError` says why it cannot."
-    t = trainer
-    state = dict(model=full_weights(t, False), ema=full_weights(t) if t.cfg.ema else None, ema_n=t.ema.n,
-        opts=get_optimizer_state_dict(t.model, tuple(o.optimizer for o in t.opts), options=_WHOLE),
-        rng=gather_object([dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state() if t.acc.device.type=='cuda' else None)]),
-        **{k:getattr(t, k) for k in ('skipped','in_row','seconds','wait','history','sums')})
-    if t.rank==0: save_checkpoint(t.store, t.step, state, t.config, metric)
-    t.acc.wait_for_everyone()
+    t,cuda = trainer,trainer.device.type=='cuda' and torch.cuda.is_initialized()
+    rng = gather_object([dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state() if cuda else None)])
+    def write():
+        state = dict(model=t.plain.state_dict(), ema=t.ema.copies, opts=[o.state_dict() for o in t.opts], ema_n=t.ema.n, scaler=t.scaler.state_dict(),
+                     rng=rng, **{k:getattr(t, k) for k in _COUNTERS})
+        save_checkpoint(t.store, t.step, send_to_device(state, 'cpu'), t.config, metric)
+    on_first(write)
 
 def resume_run(
     trainer:Trainer,  # A new run, told the same as the old one
 )->bool:              # Whether there was a checkpoint
     "Go on from the newest whole checkpoint; a `ValueError` names what does not match."
-    t = trainer
-    if not (found := load_checkpoint(t.store, t.config)): return False
-    t.step,s = found
-    set_optimizer_state_dict(t.model, tuple(o.optimizer for o in t.opts), s['opts'], options=_WHOLE)
-    if t.cfg.ema:
-        set_model_state_dict(t.model, s['ema'], options=_WHOLE)
-        t.ema = Ema(t.model, t.cfg.ema)
-    set_model_state_dict(t.model, s['model'], options=_WHOLE)
-    t.ema.n = s['ema_n']
-    for k in ('skipped','in_row','seconds','wait','history','sums'): setattr(t, k, s[k])
-    if len(s['rng'])==t.world:
-        torch.set_rng_state(s['rng'][t.rank]['cpu'])
-        if t.acc.device.type=='cuda' and s['rng'][t.rank]['cuda'] is not None: torch.cuda.set_rng_state(s['rng'][t.rank]['cuda'])
+    t,s = trainer,{}                        # s stays empty in all processes but one
+    def read():
+        if not (found := load_checkpoint(t.store, _as_written(t))): return None
+        s.update(found[1])
+        return found[0],{k:s[k] for k in (*_COUNTERS, 'ema_n', 'scaler', 'rng')}
+    if not (found := on_first(read)): return False
+    t.step,small = found
+    t.plain.load_state_dict(_received(s, 'model', t.device))
+    if t.cfg.ema: t.ema.copies = _received(s, 'ema', t.device)
+    for o,state in zip(t.opts, _received(s, 'opts', t.device)): o.load_state_dict(state)
+    t.ema.n,rng = small['ema_n'],small['rng']
+    t.scaler.load_state_dict(small['scaler'])
+    for k in _COUNTERS: setattr(t, k, small[k])
+    if len(rng)==t.world:
+        torch.set_rng_state(rng[t.rank]['cpu'])
+        if t.device.type=='cuda' and rng[t.rank]['cuda'] is not None: torch.cuda.set_rng_state(rng[t.rank]['cuda'])
     return True
+
+def _received(s:dict, name:str, device:torch.device)->object:
+    "Take one part of the checkpoint that process 0 has read to the device, in every process."
+    part = s.pop(name, None)
+    def outline(x): return x if x.numel()<64 else torch.empty_like(x, device='meta')
+    def send(x):
+        if x.numel()<64: return x
+        return broadcast(torch.empty(x.shape, dtype=x.dtype, device=device) if x.is_meta else x.to(device, copy=True).contiguous())
+    shape = on_first(lambda: recursively_apply(outline, part))
+    return recursively_apply(send, part if part is not None else shape)
+
+def _as_written(t:Trainer)->dict:
+    "Say what the newest checkpoint should have been told: what the run is told now, before cosines were added."
+    for m in t.store.manifests()[:1]:
+        before = tuple(m['config'].get('train', {}).get('extend', ()))
+        if before==t.cfg.extend[:len(before)]: return t.config|dict(train=replace(t.cfg, extend=before).told())
+    return t.config
 
 # %% ../nbs/24_train.ipynb #0bdd4958
 def pooled_means(
@@ -335,38 +448,45 @@ def log_line(
 
 # %% ../nbs/24_train.ipynb #42611ac0
 def start_run(
-    trainer:Trainer,   # A new run
-    draws:Dataset,     # Item k is draw k
-)->Iterator:           # This process's batches
+    trainer:Trainer,            # A new run
+    draws:Dataset,              # Item k is draw k
+    collate:Callable|None=None, # Makes a batch of a list of draws; None stacks them
+)->Iterator:                    # This process's batches
     "Resume if there is something to resume, open the trackers, and start reading ahead."
     t = trainer
-    if t.store and t.rank==0: sweep(t.store)
-    t.acc.wait_for_everyone()
-    if t.store: resume_run(t)
+    if t.store:
+        on_first(lambda: sweep(t.store))
+        resume_run(t)
     if t.acc.log_with:
         flat = {f'{a}.{k}':v if isinstance(v, (int,float,str)) else str(v) for a,d in t.config.items() if isinstance(d, dict) for k,v in d.items()}
         t.acc.init_trackers('logs', flat, dict(tensorboard=dict(purge_step=t.step)))
-    return iter(DataLoader(draws, batch_sampler=Turns(t.cfg, t.rank, t.world, t.step), num_workers=t.cfg.workers, pin_memory=t.acc.device.type=='cuda',
-                           persistent_workers=t.cfg.workers>0, generator=torch.Generator()))      # its own: torch's is as the checkpoint left it
+    apart = dict(persistent_workers=True, worker_init_fn=ignore_signals, multiprocessing_context='fork' if sys.platform=='linux' else None) if t.cfg.workers else {}
+    return iter(DataLoader(draws, batch_sampler=Turns(t.cfg, t.rank, t.world, t.step), num_workers=t.cfg.workers, pin_memory=t.device.type=='cuda', collate_fn=collate,
+                           generator=torch.Generator(), **apart))      # a generator of its own: torch's is as the checkpoint left it
 
 def run(
     trainer:Trainer,                    # A new run; goes on from its folder's newest checkpoint
     draws:Dataset,                      # Item k is draw k
     evaluate:Callable|None=None,        # (averaged weights, rank, world, step) -> {name: (sum, count)}; 'val' chooses the best
     progress:bool=True,                 # Show a bar
+    collate:Callable|None=None,         # Makes a batch of a list of draws; None stacks them
 )->list[dict]:                          # The history
-    "Train to the last step; `Stopped` after a signal, `DivergedError` when nothing is finite any more, `OSError` when a checkpoint cannot be written."
-    t,cfg,turns = trainer,trainer.cfg,start_run(trainer, draws)
-    def due(every): return t.step%every==0 or t.step==cfg.steps
-    bar = tqdm(initial=t.step, total=cfg.steps, desc='training', unit='step', disable=not progress or t.rank>0)
-    with Signals() as signals, bar:
+    """Train to the last step; `Stopped` after a signal, `DivergedError` when nothing is finite any more, `OSError` when a checkpoint cannot be written,
+    `RuntimeError` when another run holds the folder."""
+    t,cfg = trainer,trainer.cfg
+    def due(every): return t.step%every==0 or t.step==cfg.total
+    with Signals() as signals, ExitStack() as stack:
+        if t.store: on_first(lambda: stack.enter_context(locked(t.store.folder)))
+        if cfg.recompute: stack.enter_context(recomputed(t.plain))
+        turns = start_run(t, draws, collate)
+        bar = stack.enter_context(tqdm(initial=t.step, total=cfg.total, desc='training', unit='step', disable=not progress or t.rank>0))
         t.model.train()
-        while t.step<cfg.steps:
+        while t.step<cfg.total:
             start = time.perf_counter()
             stop,measured = t.take_step(turns, signals.got),{}
             t.seconds += time.perf_counter()-start
             bar.update()
-            if evaluate and due(cfg.eval_every): measured = pooled_means(t, evaluate(full_weights(t), t.rank, t.world, t.step))
+            if evaluate and due(cfg.eval_every): measured = pooled_means(t, evaluate(weights_of(t), t.rank, t.world, t.step))
             if due(cfg.log_every) or measured: bar.set_postfix({k:f'{v:.4g}' for k,v in log_line(t, measured).items() if k in ('loss','psnr','val')})
             if t.store and (due(cfg.save_every) or measured or stop): save_run(t, measured.get('val'))
             if stop: raise Stopped(_farewell(t), signals.got or signal.SIGTERM)
@@ -375,4 +495,58 @@ def run(
 
 def _farewell(t:Trainer)->str:
     if not t.store: return f'stopped after step {t.step}; nothing was saved, no folder was given'
-    return f'stopped after step {t.step} of {t.cfg.steps}, all saved: start the same command again to go on'
+    return f'stopped after step {t.step} of {t.cfg.total}, all saved: start the same command again to go on'
+
+# %% ../nbs/24_train.ipynb #d02ffaeb
+class _Bytes(TorchDispatchMode):
+    "Count the bytes of the tensors that operations make: those alive `now`, and the most that ever were, `peak`."
+    def __init__(self):
+        super().__init__()
+        self.now,self.peak,self.known = 0,0,set()
+    @classmethod
+    def _should_skip_dynamo(cls)->bool: return False       # else the first operation loads PyTorch's compiler
+    def _free(self, key, n): self.known.discard(key); self.now -= n
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = [o for o in tree_leaves((args, kwargs)) if isinstance(o, Tensor)]
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(given[0], FakeTensor): return 0     # nobody knows: there are no numbers
+        out = func(*args, **kwargs or {})
+        old = {o.untyped_storage()._cdata for o in given}
+        for o in tree_leaves(out):
+            if not isinstance(o, Tensor) or (key := (s := o.untyped_storage())._cdata) in old or key in self.known: continue
+            self.known.add(key)
+            self.now += s.nbytes()
+            weakref.finalize(s, self._free, key, s.nbytes())
+        self.peak = max(self.peak, self.now)
+        return out
+
+def _imagine(model:nn.Module)->nn.Module:
+    "Copy a module with new tensors in place of its own."
+    new = {id(p):nn.Parameter(torch.empty(p.shape, dtype=p.dtype), p.requires_grad) for p in model.parameters()}
+    return deepcopy(model, new|{id(b):torch.empty(b.shape, dtype=b.dtype) for b in model.buffers()})
+
+def step_memory(
+    model:nn.Module,       # What would be trained; it is not touched
+    loss_of:Callable,      # Gives the loss that `Trainer` takes; is told how to copy a network that the loss uses
+    batch:object,          # A batch of one draw
+    cfg:LoopConfig,        # How
+    micro:int|None=None,   # Draws at a time; None: as many as `cfg` says for one process
+    device:torch.device=torch.device('cpu'), # Where it would run, which says what precision 'auto' is
+)->dict[str,int]:          # Bytes: weights, average, gradients, optimizer, activations (what comes on top at the worst moment), total
+    "Count what a training step keeps on a device, without taking it: an estimate, a device's libraries come on top."
+    micro = micro or Turns(cfg).micro
+    precision = cfg.precision if cfg.precision!='auto' else 'bfloat16' if fast_dtype(device) else 'float32'
+    with FakeTensorMode(), _Bytes() as b:
+        parts,at = {},0
+        def part(name): nonlocal at; parts[name],at = b.now-at,b.now
+        model,loss = _imagine(model).train(),loss_of(_imagine); part('weights')
+        ema = Ema(model, cfg.ema); part('average')
+        for p in model.parameters(): p.grad = torch.zeros_like(p) if p.requires_grad else None
+        part('gradients')
+        opts = make_optimizers(model, cfg)
+        for o in opts: o.step()
+        part('optimizer')
+        many = recursively_apply(lambda x: torch.empty(micro, *x.shape[1:], dtype=x.dtype), batch)
+        with recomputed(model) if cfg.recompute else nullcontext(), precision_context(torch.device('cpu'), precision): value,_ = loss(model, many)
+        value.backward()
+        del ema,opts
+        return dict(parts, activations=b.peak-at, total=b.peak)
