@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['video_files', 'model_config', 'load_tokenizer', 'read_clips', 'check_output', 'check_folder', 'at_least',
            'config_options', 'config_given', 'run_options', 'cache_options', 'train_options', 'train_config',
-           'open_cache', 'start_model', 'split_files', 'open_bank', 'this_process', 'run_train', 'finish_train',
-           'run_prepare']
+           'open_cache', 'start_model', 'split_files', 'open_bank', 'run_train', 'finish_train', 'run_prepare']
 
 # %% ../nbs/28_train_cli.ipynb #2c7a7608
 import argparse
@@ -18,17 +17,16 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from .bank import ClipBank
 from .cache import ClipCache
 from .config import TokConfig
-from .recipe import FAST_MODEL, RECIPES, TrainConfig, evaluate, fit, new_tokenizer, recipe
-from .store import record
+from .recipe import FAST_MODEL, RECIPES, TrainConfig, evaluate, fit, memory_advice, new_tokenizer, recipe
+from .store import record, row_name
 from .tokenizer import CoordTok
+from .train import this_process
 from .ucf101 import prepare_ucf101, read_list
 from .video import EXTENSIONS, VideoError, read_clip
 
@@ -121,8 +119,8 @@ def at_least(
 # %% ../nbs/28_train_cli.ipynb #98a4d877
 _HELP = dict(steps='optimizer steps', batch='clips a step, over all devices', micro='clips a device takes at a time (0: its share)', optimizer='muon or adamw',
     adam_lr='peak step size of AdamW', muon_lr='peak step size of Muon', betas='memory of AdamW', weight_decay='decay of the matrices',
-    schedule='cosine or constant', warmup='steps of warm-up', clip_grad='largest gradient norm, 0 for any', ema='memory of the averaged weights, 0 for none',
-    seed='seed of all draws', precision='auto, bfloat16 or float32', compile='compile the forward', workers='processes that prepare clips',
+    schedule='cosine or constant', warmup='steps of warm-up', extend='steps to add after the cosine, each number a new cosine that starts at the peak', clip_grad='largest gradient norm, 0 for any', ema='memory of the averaged weights, 0 for none', ema_warmup='shorten that memory at first',
+    seed='seed of all draws', precision='auto, bfloat16, float16 or float32', compile='compile the forward', recompute='compute activations twice instead of keeping them', workers='processes that prepare clips',
     log_every='steps between lines of the history', save_every='steps between checkpoints', eval_every='steps between looks at held-out clips',
     keep='last checkpoints that stay', max_bad='bad steps in a row before giving up', n='patches a clip', sampler='patches, frames, strided, tubes, stratified or motion',
     lpips='weight of the perceptual loss', lpips_net='vgg, alex or random', short='share of clips cut short', augment='crop anywhere, mirror, reverse',
@@ -135,6 +133,7 @@ def config_options(
     "Add every field of a training config as an option."
     for f in fields(kind):
         how = dict(type=f.type) if f.type in (int,float,str) else dict(action=argparse.BooleanOptionalAction) if f.type is bool else dict(type=float, nargs=2)
+        if f.type==tuple[int,...]: how = dict(type=at_least(1), nargs='+', metavar='STEPS')
         s.add_argument('--'+f.name.replace('_','-'), default=None, help=_HELP[f.name], **how)
 
 def config_given(
@@ -145,6 +144,11 @@ def config_given(
     given = {f.name:getattr(a, f.name) for f in fields(kind)}
     return {k:tuple(v) if isinstance(v, list) else v for k,v in given.items() if v is not None}
 
+def _plain(name:str)->str:
+    "Read the name of a row."
+    try: return row_name(name)
+    except ValueError as e: raise argparse.ArgumentTypeError(str(e)) from None
+
 def run_options(
     s:argparse.ArgumentParser,  # Receives the options
 ):
@@ -152,7 +156,7 @@ def run_options(
     s.add_argument('--tracker', default='tensorboard', choices=['tensorboard','wandb','none'], help='where curves go')
     s.add_argument('--threads', type=at_least(1), help='CPU threads')
     s.add_argument('--results', help='folder for the row (default: the out folder)')
-    s.add_argument('--name', help='name of the row (default: that of the out folder)')
+    s.add_argument('--name', type=_plain, help='name of the row (default: that of the out folder)')
 
 # %% ../nbs/28_train_cli.ipynb #6111be00
 def cache_options(
@@ -160,8 +164,8 @@ def cache_options(
 ):
     "Add the options that say what is kept of files between readings."
     s.add_argument('--cache', help='folder for decoded files, shared by all processes and runs')
-    s.add_argument('--cache-gb', type=float, metavar='GB', help='what the cache may take (default: nine tenths of what is free there)')
-    s.add_argument('--max-frames', type=at_least(1), default=600, metavar='N', help='frames used of one file, from its beginning')
+    s.add_argument('--cache-gb', type=float, metavar='GB', help='what it may take (default: nine tenths of what is free there)')
+    s.add_argument('--max-frames', type=at_least(1), default=600, metavar='N', help='frames used of one file, from its start')
 
 # %% ../nbs/28_train_cli.ipynb #d713ae0f
 def train_options(
@@ -179,7 +183,8 @@ def train_options(
     s.add_argument('--val-max', type=at_least(1), default=32, help='clips to measure on at most, spread over the files')
     s.add_argument('--synthetic', type=at_least(0), default=0, help='synthetic clips to add')
     cache_options(s)
-    s.add_argument('--stream', action=argparse.BooleanOptionalAction, help='keep nothing: read each cut from its file (default: where no cache is named and memory would not do)')
+    s.add_argument('--stream', action=argparse.BooleanOptionalAction,
+        help='keep nothing: read each cut from its file (default: where no cache is named and memory would not do)')
     run_options(s)
     config_options(s)
 
@@ -194,7 +199,7 @@ def open_cache(
     a:argparse.Namespace,  # Parsed options: `cache` and `cache_gb`
 )->ClipCache|None:         # None where no folder was named
     "Open the folder for decoded clips; a `ValueError` says why it cannot be used."
-    if a.cache_gb is not None and not a.cache_gb>0: raise ValueError(f'--cache-gb {a.cache_gb:g} must be above 0')
+    if not (a.cache_gb is None or a.cache_gb>0): raise ValueError(f'--cache-gb {a.cache_gb:g} must be above 0')
     cache = ClipCache(a.cache, a.cache_gb and a.cache_gb*2**30) if a.cache else None
     if cache and not cache.writable: raise ValueError(f'--cache {a.cache}: no clips can be kept there, name a folder that can be written')
     return cache
@@ -215,10 +220,12 @@ def split_files(
     files = video_files(a.data)
     held = [f for f in files if any(fnmatch(f.name, g) for g in a.holdout)]
     if a.holdout and not held: raise ValueError(f'--holdout {" ".join(a.holdout)} matches none of the {len(files)} files: give patterns of file names')
-    more,trained = video_files(a.val),{f.resolve() for f in files}-{f.resolve() for f in held}
-    val,both = held+more,[f for f in more if f.resolve() in trained]
+    more,apart = video_files(a.val),set(held)
+    trained = [f for f in files if f not in apart]
+    known = {f.resolve() for f in trained} if more else ()
+    val,both = held+more,[f for f in more if f.resolve() in known]
     if both: raise ValueError(f'{both[0]} and {len(both)-1} more are in the training data and in --val: leave them out of one')
-    return [f for f in files if f not in held],[val[len(val)*i//min(len(val), a.val_max)] for i in range(min(len(val), a.val_max))]
+    return trained,[val[len(val)*i//min(len(val), a.val_max)] for i in range(min(len(val), a.val_max))]
 
 # %% ../nbs/28_train_cli.ipynb #c7142ec7
 def _memory()->float:
@@ -236,25 +243,22 @@ def open_bank(
     augment:bool=False,    # Whether crops will be moved
     progress:bool=True,    # Show a bar, and say what was chosen
 )->ClipBank:               # The same draws wherever they are read from
-    "Open training clips in a cache, in memory or in the files themselves; a `ValueError` or `VideoError` says why there are none."
-    if a.cache and a.stream: raise ValueError('--stream keeps nothing and --cache keeps decoded files: leave out one of them')
-    cache,say = open_cache(a),print if progress else lambda *_, **kw: None
-    how = dict(n_frames=cfg.clip[0], size=cfg.clip[1:], room=1.125 if augment else 1., max_frames=a.max_frames, progress=progress)
+    "Open training clips in a cache, in memory or in their files; a `ValueError` or `VideoError` says why not."
+    if a.cache and a.stream: raise ValueError('--stream keeps nothing and --cache keeps decoded files: leave out one')
+    def say(text):
+        if progress: print(text, file=sys.stderr)
+    cache,how = open_cache(a),dict(n_frames=cfg.clip[0], size=cfg.clip[1:], max_frames=a.max_frames, progress=progress)
+    how['room'] = 1.125 if augment else 1.
     stream,here = bool(a.stream),int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     need = ClipBank(files, stream=True, **how).decoded_bytes() if files and (cache or a.stream is None) else 0
     if cache and need>cache.max_bytes:
-        say(f'decoded, the files need about {need/2**30:,.4g} GiB and the cache may take {cache.max_bytes/2**30:,.4g}: about {cache.max_bytes/need:.0%} of the draws will come from it '
-            'and the others from the files; --cache-gb allows more', file=sys.stderr)
+        say(f'decoded, the files need about {need/2**30:,.4g} GiB and the cache may take {cache.max_bytes/2**30:,.4g}: about '
+            f'{cache.max_bytes/need:.0%} of the draws will come from it and the others from the files; --cache-gb allows more')
     elif not cache and need*here>_memory()/2:
         stream = True
-        say(f'decoded, the files would take about {need*here/2**30:,.4g} GiB of this machine\'s {_memory()/2**30:,.4g}: every draw is read from its file; '
-            '--cache FOLDER decodes each file once, --no-stream keeps them in memory all the same', file=sys.stderr)
+        say(f'decoded, the files would take about {need*here/2**30:,.4g} of the {_memory()/2**30:,.4g} GiB of memory here: every '
+            'draw is read from its file; --cache FOLDER decodes each file once, --no-stream keeps them in memory all the same')
     return ClipBank(files, synthetic=a.synthetic, cache=cache, stream=stream, **how)
-
-# %% ../nbs/28_train_cli.ipynb #86bf0290
-def this_process()->PartialState:  # `is_main_process`, `device` and the like
-    "Ask accelerate which process this is."
-    return PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'))
 
 # %% ../nbs/28_train_cli.ipynb #811774da
 def run_train(
@@ -263,7 +267,8 @@ def run_train(
     "Train a tokenizer; an interrupted run goes on when the same command is typed again."
     if a.threads: torch.set_num_threads(a.threads)
     train,first = train_config(a),this_process().is_main_process
-    check_folder(a.out)
+    for folder in filter(None, (a.out, a.results)): check_folder(folder)
+    row_name(a.name or Path(a.out).resolve().name)
     files,held = split_files(a)
     tok = start_model(a, train)
     if not files and not a.synthetic: raise ValueError('no files are left to train on: name more, hold out fewer, or add --synthetic 100')
@@ -272,6 +277,7 @@ def run_train(
     if first:
         for e in bank.skipped: print(f'left out: {e}', file=sys.stderr)
         print(f'{tok}\n{bank}, {len(val)} clips held out', flush=True)
+        print(memory_advice(tok, train, this_process()), flush=True)
     history = fit(tok, bank, train, a.out, val, first, None if a.tracker=='none' else a.tracker)
     if first: finish_train(a, tok.to(this_process().device), train, bank, val, history)
 
@@ -287,7 +293,7 @@ def finish_train(
     tok.save_pretrained(Path(a.out)/'model', dtype=torch.float16)
     last = history[-1]
     row = dict(scale=a.model or ('tiny' if not a.init else tok.name), recipe=a.recipe, tok=asdict(tok.cfg), train=asdict(train), data=[*map(str, a.data), f'{a.synthetic} synthetic'], init=a.init,
-               holdout=[*a.holdout, *map(str, a.val)], clips=len(bank), seconds=last['seconds'], clips_per_second=train.steps*train.batch/last['seconds'],
+               holdout=[*a.holdout, *map(str, a.val)], clips=len(bank), seconds=last['seconds'], clips_per_second=train.total*train.batch/last['seconds'],
                waiting=last['waiting'], skipped=last['skipped'], history=history, **(evaluate(tok, val) if val else {}))
     path = record(a.results or a.out, a.name or Path(a.out).resolve().name, **row)
     print(f'{row["clips_per_second"]:.2f} clips a second, {row["waiting"]:.0%} of the time waiting for clips; model in {Path(a.out)/"model"}, row in {path}'
