@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -203,6 +204,8 @@ def _pretend(func, args:tuple, kwargs:dict, log:DeviceLog):
     if asked is None and _mixed(name, args, kwargs):
         raise RuntimeError(f'Expected all tensors to be on the same device, found cuda:0 and cpu (in {name})')
     _count(name, args, kwargs, None if asked is None else on, log)
+    if torch.Tag.inplace_view in func.tags:       # such as `t_`: what we say of our shape changes, too
+        with no_dispatch(): func(*args, **kwargs)
     if asked is not None: kwargs = dict(kwargs, device=torch.device('cpu'))
     kwargs = {k:o for k,o in kwargs.items() if k!='pin_memory'}
     args,kwargs = tree_map(lambda o: o.inner if _here(o) else o, (args, kwargs))

@@ -238,5 +238,5 @@ def reconstruction_loss(
     loss = squared_error(pred, target)
     parts = dict(mse=loss.detach())
     if not weight: return loss,parts
-    distance = perceptual(net, *(frames_of(o, grid, patch, index) for o in (pred, target)), chunk)
+    distance = perceptual(net, frames_of(pred, grid, patch, index), frames_of(target, grid, patch), chunk)
     return loss+weight*distance,parts|{net.name: distance.detach()}
