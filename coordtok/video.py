@@ -187,17 +187,17 @@ def _noting(packets:Iterable, stamps:list):
         yield p
 
 @lru_cache(maxsize=64)
-def _time_table(path:Path, stamp:tuple) -> tuple[np.ndarray, float, bool]:
-    "Sorted pts of every frame, seconds per tick, are all groups closed; `stamp` drops the entry when the file changes."
+def _time_table(path:Path, stamp:tuple) -> tuple[np.ndarray, float, bool, frozenset]:
+    "Sorted pts of all frames, seconds per tick, are all groups closed, pts of key frames; `stamp` tells a changed file."
     stamps = []
     with _open(path) as (box, stream):
         packets, second = _noting(box.demux(stream), stamps), float(stream.time_base)
         first = next((f.pts for f, _ in _decode(packets, path)), None)
-        if first is None: return np.zeros(0, np.int64), 0., False
+        if first is None: return np.zeros(0, np.int64), 0., False, frozenset()
         for _ in packets: pass                                           # the rest is only counted
     ticks, key = np.array([s for s in stamps if s[0] >= first], np.int64).reshape(-1, 2).T
     closed = bool((ticks >= np.maximum.accumulate(np.where(key, ticks, first))).all())   # nothing is shown before its key frame
-    return np.sort(ticks), second, closed
+    return np.sort(ticks), second, closed, frozenset(ticks[key.astype(bool)].tolist())
 
 def _stamp(path:Path) -> tuple[int,int]: return path.stat().st_mtime_ns, path.stat().st_size
 def _table(path:Path): return _time_table(path, _stamp(path))
@@ -207,7 +207,7 @@ def frame_times(
     path:str|os.PathLike,  # A video file
 ) -> Tensor:               # Seconds at which each frame appears, n float64, the first one at 0
     "Read when each frame is shown, without decoding; empty for raw streams, which have no clock."
-    ticks, second, _ = _table(_check_file(path))
+    ticks, second, *_ = _table(_check_file(path))
     return torch.from_numpy((ticks-ticks[:1])*second)
 
 # %% ../nbs/02_video.ipynb #41706faf
@@ -252,7 +252,7 @@ def video_info(
     return VideoInfo(frames, h, w, float(fps) if fps else None, turn, codec)
 
 # %% ../nbs/02_video.ipynb #720cd3be
-def _after_jump(path:Path, start:int, ticks:np.ndarray):
+def _after_jump(path:Path, start:int, ticks:np.ndarray, keys:frozenset):
     "Yield `(index, frame)` from a key frame at or before frame `start`, for as long as all is well."
     with _open(path) as (box, stream):
         next(_decode(box.demux(stream), path), None)      # the first packet may say how all others are coded
@@ -263,16 +263,17 @@ def _after_jump(path:Path, start:int, ticks:np.ndarray):
         at = int(np.searchsorted(ticks, first[0].pts))
         if at > start: return                             # the jump overshot
         for i, (frame, sound) in enumerate(chain([first], frames), at):
-            if i >= start and not sound: return
+            lost = i >= len(ticks) or frame.pts != ticks[i] or frame.key_frame and frame.pts not in keys
+            if lost or i >= start and not sound: return
             yield i, frame
 
 def _indexed(path:Path, start:int):
     "Yield `(index, frame)` in display order, from `start` or before; a `VideoError` refuses what is damaged."
-    ticks, at = _table(path)[0] if start else (), 0
+    (ticks, _, _, keys), at = _table(path) if start else ((), 0., False, frozenset()), 0
     if 0 < len(ticks) <= start: return
     if len(ticks):
         with suppress(VideoError):                        # reading from the front will tell more
-            for i, frame in _after_jump(path, start, ticks):
+            for i, frame in _after_jump(path, start, ticks, keys):
                 yield i, frame
                 at = i+1
         if at == len(ticks): return
