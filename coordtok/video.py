@@ -183,19 +183,24 @@ def _in_order(path:Path):
 def _noting(packets:Iterable, stamps:list):
     "Pass packets on and note the pts of those that will be shown, and whether they are key frames."
     for p in packets:
-        if not (p.pts is None or p.is_discard): stamps.append((p.pts, p.is_keyframe))
+        if p.size and not p.is_discard: stamps.append((p.pts, p.is_keyframe))
         yield p
 
+_NO_CLOCK = np.zeros(0, np.int64), 0., False, None
+
 @lru_cache(maxsize=64)
-def _time_table(path:Path, stamp:tuple) -> tuple[np.ndarray, float, bool, frozenset]:
+def _time_table(path:Path, stamp:tuple) -> tuple[np.ndarray, float, bool, frozenset|None]:
     "Sorted pts of all frames, seconds per tick, are all groups closed, pts of key frames; `stamp` tells a changed file."
     stamps = []
     with _open(path) as (box, stream):
         packets, second = _noting(box.demux(stream), stamps), float(stream.time_base)
         first = next((f.pts for f, _ in _decode(packets, path)), None)
-        if first is None: return np.zeros(0, np.int64), 0., False, frozenset()
+        if first is None: return _NO_CLOCK
         for _ in packets: pass                                           # the rest is only counted
+        reorders = stream.codec_context.has_b_frames
+    if any(pts is None for pts, _ in stamps): return _NO_CLOCK
     ticks, key = np.array([s for s in stamps if s[0] >= first], np.int64).reshape(-1, 2).T
+    if reorders and (np.diff(ticks) > 0).all(): return ticks, second, False, None    # times of storage, not of display
     closed = bool((ticks >= np.maximum.accumulate(np.where(key, ticks, first))).all())   # nothing is shown before its key frame
     return np.sort(ticks), second, closed, frozenset(ticks[key.astype(bool)].tolist())
 
@@ -269,9 +274,9 @@ def _after_jump(path:Path, start:int, ticks:np.ndarray, keys:frozenset):
 
 def _indexed(path:Path, start:int):
     "Yield `(index, frame)` in display order, from `start` or before; a `VideoError` refuses what is damaged."
-    (ticks, _, _, keys), at = _table(path) if start else ((), 0., False, frozenset()), 0
+    (ticks, _, _, keys), at = _table(path) if start else _NO_CLOCK, 0
     if 0 < len(ticks) <= start: return
-    if len(ticks):
+    if keys:
         with suppress(VideoError):                        # reading from the front will tell more
             for i, frame in _after_jump(path, start, ticks, keys):
                 yield i, frame
