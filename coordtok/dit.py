@@ -25,7 +25,7 @@ from .blocks import Attention, mlp
 from .flow import INTERPOLANTS, PREDICTIONS, Coefficients, coefficients
 from .tokenizer import TokModel
 from .triplane import Triplane
-from .weights import HubModel, WeightsError, pretrained_folder, saved_name, weights_hash
+from .weights import HubModel, WeightsError, kept_hash, pretrained_folder, saved_name
 
 # %% ../nbs/32_dit.ipynb #9105be4f
 def _check_sizes(cfg:'DiTConfig'):
@@ -414,7 +414,7 @@ class _Model(PlaneTransformer):
     @property
     def hash(self)->str:
         "Sixteen hex digits that change with the config or any weight."
-        return weights_hash(self.cfg, self.state_dict())
+        return kept_hash(self)
     def __repr__(self)->str: return f'{type(self).__name__}({self.name}: {self.cfg}, {self.n_params/1e6:.1f}M params)'
 
     def _checked(self, planes:Triplane, t:Tensor|float)->tuple[Triplane,Tensor]:

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['DIT_RECIPES', 'SOLVERS', 'GenConfig', 'dit_recipe', 'new_dit', 'FlowDraws', 'dit_loss', 'dit_watcher', 'fit_dit',
-           'class_ids', 'start_noise', 'sample_planes', 'clip_stream', 'sample_clips', 'grid']
+           'class_ids', 'sample_generator', 'start_noise', 'sample_planes', 'clip_stream', 'sample_clips', 'grid']
 
 # %% ../nbs/33_generate.ipynb #402f4b87
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate.utils import send_to_device
 from einops import rearrange
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -23,9 +24,8 @@ from tqdm.auto import tqdm
 from .dit import DiTConfig, SiT, check_pair
 from .flow import draw_times, flow_loss, noise_like, sample_ode, sample_sde
 from .latents import LatentSet, latent_stats
-from .store import locked
 from .tokenizer import CoordTok, precision_context
-from .train import LoopConfig, Trainer, draw_generator, full_weights, run, whose_turn
+from .train import LoopConfig, Trainer, draw_generator, keep_average, run, whose_turn
 from .triplane import Triplane
 from .video import to_uint8
 
@@ -43,7 +43,7 @@ class GenConfig(LoopConfig):
 # %% ../nbs/33_generate.ipynb #b3201ef3
 DIT_RECIPES = dict(
     fast=dict(),
-    paper=dict(steps=600_000, batch=64, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), schedule='constant', warmup=0, clip_grad=0.,
+    paper=dict(steps=600_000, batch=64, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), schedule='constant', warmup=0, clip_grad=0., ema_warmup=False,
                save_every=5000, eval_every=10_000))
 
 def dit_recipe(
@@ -81,10 +81,10 @@ def _fit_guess(dit:SiT, latents:LatentSet, most:int=4096)->None:
 
 # %% ../nbs/33_generate.ipynb #7e20444c
 class FlowDraws(Dataset):
-    "Item k is draw k: planes as a tokenizer wrote them, noise, time, label, and a seed for what is left to chance."
+    "Item k is draw k: planes as a tokenizer wrote them, noise, time, label, and whether the label is hidden."
     def __init__(self,
         latents:LatentSet,    # Where planes come from
-        model:DiTConfig,      # What learns from them: its `interpolant` and `prediction`
+        model:DiTConfig,      # What learns from them: its `interpolant`, `prediction` and `class_dropout`
         seed:int=0,           # Seed of what is drawn
     ): self.latents,self.model,self.seed = latents,model,seed
     def __len__(self)->int: return 2**62      # as many as a run asks for
@@ -97,7 +97,7 @@ class FlowDraws(Dataset):
         (planes,label),gen = self.latents[self.entry(k)],draw_generator(self.seed, k)
         noise = noise_like(planes, gen)
         t = draw_times(planes.map(lambda o: o[None]), gen, self.model.interpolant, self.model.prediction)[0]
-        return planes,noise,t,label,torch.randint(2**31, (), generator=gen)
+        return planes,noise,t,label,torch.rand((), generator=gen)<self.model.class_dropout
 
 # %% ../nbs/33_generate.ipynb #7b148143
 def dit_loss(
@@ -106,9 +106,8 @@ def dit_loss(
     "Make the loss of a run."
     known,cfg = dit.cfg.classes>1,dit.cfg
     def loss(model, batch):
-        planes,noise,t,y,seed = batch
-        if model.training: torch.manual_seed(int(seed[0]))
-        def ask(x, t): return model(x, t, y if known else None)
+        planes,noise,t,y,hide = batch
+        def ask(x, t): return model(x, t, y if known else None, hide if model.training and cfg.guidable else None)
         return flow_loss(ask, noise, dit.normalise(planes), t, cfg.interpolant, cfg.prediction).mean(),{}
     return loss
 
@@ -124,15 +123,14 @@ def dit_watcher(
     twin,draws = SiT(dit.cfg).eval(),FlowDraws(val, dit.cfg, seed=-1)
     loss = dit_loss(twin)
     def fixed(k):
-        planes,noise,t,y,seed = draws[k]
-        return planes,noise,(t+k%looks)/looks,y,seed
+        planes,noise,t,y,hide = draws[k]
+        return planes,noise,(t+k%looks)/looks,y,hide
     @torch.no_grad()
     def look(weights, rank, world, step):
-        twin.load_state_dict(weights)
-        twin.to(dit.device)
-        each = []
-        for part in torch.arange(len(val)*looks)[rank::world].split(batch):
-            data = [o.to(dit.device) if torch.is_tensor(o) else o.map(lambda p: p.to(dit.device)) for o in torch.utils.data.default_collate([fixed(k) for k in part.tolist()])]
+        twin.to(dit.device).load_state_dict(weights)
+        each,mine = [],range(rank, len(val)*looks, world)      # none where processes are many and entries few
+        for part in (mine[k:k+batch] for k in range(0, len(mine), batch)):
+            data = send_to_device(torch.utils.data.default_collate([fixed(k) for k in part]), dit.device)
             with precision_context(dit.device, precision): each += [loss(twin, data)[0].item()]*len(part)
         return dict(val=(-sum(each), len(each)), held_out=(sum(each), len(each)))
     return look
@@ -162,10 +160,8 @@ def fit_dit(
     "Train, going on from the folder if there is a checkpoint; raises what `run` raises, and a `ValueError` when things do not fit."
     _check_fit(dit, latents, *[val]*(val is not None))
     t = Trainer(dit, dit_loss(dit), cfg, out, dict(model=asdict(dit.cfg), data=latents.told), tracker)
-    with locked(out) if out and t.rank==0 else nullcontext():
-        history = run(t, FlowDraws(latents, dit.cfg, cfg.seed), dit_watcher(dit, val, cfg.precision) if val is not None else None, progress)
-    dit.load_state_dict(full_weights(t))
-    dit.eval()
+    history = run(t, FlowDraws(latents, dit.cfg, cfg.seed), dit_watcher(dit, val, cfg.precision) if val is not None else None, progress)
+    keep_average(t)
     return history
 
 # %% ../nbs/33_generate.ipynb #2eda96cd
@@ -184,6 +180,14 @@ def class_ids(
             raise ValueError(f'unknown class {o!r}: {dit.name} has classes 0 to {c.classes-1}{names}')
     if len(many) not in (1,n): raise ValueError(f'{len(many)} classes for {n} clips: give one for all, or one each')
     return torch.tensor([c.labels.index(o) if isinstance(o, str) else int(o) for o in many]).expand(n)
+
+# %% ../nbs/33_generate.ipynb #21775ee0
+def sample_generator(
+    seed:int,  # Which samples
+    k:int,     # Number of the sample
+)->torch.Generator: # Fresh, on the CPU
+    "Make all randomness of a sample a function of its number, and none of it that of a training draw."
+    return draw_generator(seed, k+2**31)
 
 # %% ../nbs/33_generate.ipynb #619eab46
 def start_noise(
@@ -221,7 +225,7 @@ def sample_planes(
     noise:Triplane|None=None,                            # Where to begin, n ...; None draws it
     precision:str='auto',                                # 'auto', 'bfloat16' or 'float32'
     progress:bool=True,                                  # Show a bar
-    watch:Callable[[float,Triplane],None]|None=None,     # Called with time and planes so far, batch by batch
+    watch:Callable[[float,Triplane],None]|None=None,     # Called with time and planes so far, batch by batch; a GPU is waited for each time
 )->Triplane:                                             # Planes as the tokenizer reads them, on the CPU, n ...
     "Turn noise into planes; a `ValueError` says what cannot be asked."
     n = n if noise is None else len(noise[0])
@@ -230,17 +234,23 @@ def sample_planes(
     _check_ask(dit, n, y, steps, solver, guidance, batch)
     if solver=='dopri5': batch = 1            # its steps depend on all that share a batch
     parts,ways = [],dict(steps=steps, solver=solver.removeprefix('sde-'), interpolant=dit.cfg.interpolant, prediction=dit.cfg.prediction)
-    with tqdm(total=-(-n//batch)*(1 if solver=='dopri5' else steps), desc='sampling', unit='step', disable=not progress, leave=False) as bar:
-        def note(t, x):
-            bar.update()
-            if watch: watch(t, dit.denormalise(x).map(Tensor.cpu))
+    bar = tqdm(total=-(-n//batch)*(1 if solver=='dopri5' else steps), desc='sampling', unit='step', disable=not progress, leave=False)
+    def note(t, x):
+        bar.update()
+        if watch: watch(t, dit.denormalise(x).map(Tensor.cpu))
+    with bar, _solving(dit.device, precision):
         for rows in torch.arange(n).split(batch):
-            gens = [draw_generator(seed, first+k) for k in rows.tolist()]
+            gens = [sample_generator(seed, first+k) for k in rows.tolist()]
             x = start_noise(dit, gens) if noise is None else Triplane(*noise).map(lambda o: o[rows].to(dit.device, torch.float32))
-            ask = partial(_ask, dit, None if y is None else y[rows], guidance, precision)
+            ask = partial(_ask, dit, None if y is None else y[rows].to(dit.device), guidance, precision)
             out = sample_sde(ask, x, gens, watch=note, **ways) if solver.startswith('sde-') else sample_ode(ask, x, watch=note, **ways)
             parts.append(dit.denormalise(out).map(Tensor.cpu))
     return Triplane(*map(torch.cat, zip(*parts)))
+
+@contextmanager
+def _solving(device:torch.device, precision:str)->Iterator[None]:
+    "Keep the weights' bfloat16 copies from step to step, which autocast would make anew in each; the solver itself stays in float32."
+    with precision_context(device, precision), torch.autocast(device.type, enabled=False): yield
 
 def _ask(dit:SiT, y:Tensor|None, guidance:float, precision:str, x:Triplane, t:Tensor)->Triplane:
     "Ask the model for a direction."
@@ -255,8 +265,10 @@ def clip_stream(
     batch:int=4,                                         # Clips sampled at a time
     first:int=0,                                         # Number of the first
     n_slices:int|None=None,                              # As in `CoordTok.decode`
+    precision:str='auto',                                # Of transformer and decoder: 'auto', 'bfloat16' or 'float32'
     progress:bool=True,                                  # Show a bar
-    **ways,                                              # As in `sample_planes`: steps, solver, guidance, seed, precision ...
+    sampled:Callable[[Triplane],None]|None=None,         # Called with the planes of each batch, before they are decoded
+    **ways,                                              # As in `sample_planes`: steps, solver, guidance, seed ...
 )->Iterator[Tensor]:                                     # Clips, t h w 3 uint8
     "Generate clips one after another; a `ValueError` says if the two do not belong together, or what cannot be asked."
     check_pair(dit, tok)
@@ -264,9 +276,10 @@ def clip_stream(
     if n<1 or batch<1: raise ValueError(f'n={n} and batch={batch} must both be at least 1')
     with tqdm(total=n, desc='clips', unit='clip', disable=not progress) as bar:
         for rows in torch.arange(n).split(batch):
-            planes = sample_planes(dit, len(rows), None if y is None else y[rows], first=first+int(rows[0]), batch=batch, progress=progress, **ways)
+            planes = sample_planes(dit, len(rows), None if y is None else y[rows], first=first+int(rows[0]), batch=batch, precision=precision, progress=progress, **ways)
+            if sampled: sampled(planes)
             for k in range(len(rows)):
-                yield to_uint8(tok.decode(planes.map(lambda o: o[k:k+1]), n_slices)[0].cpu())
+                yield to_uint8(tok.decode(planes.map(lambda o: o[k:k+1]), n_slices, precision=precision)[0]).cpu()     # a byte a value to copy
                 bar.update()
 
 def sample_clips(
