@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LoopConfig', 'lr_scale', 'make_optimizers', 'Ema', 'draw_generator', 'whose_turn', 'Turns', 'Stopped', 'Signals',
-           'ignore_signals', 'this_process', 'on_first', 'recomputed', 'DivergedError', 'Trainer', 'weights_of',
-           'full_weights', 'keep_average', 'save_run', 'resume_run', 'pooled_means', 'log_line', 'start_run', 'run',
-           'step_memory']
+           'ignore_signals', 'this_process', 'on_first', 'together', 'recomputed', 'DivergedError', 'Trainer',
+           'weights_of', 'full_weights', 'keep_average', 'save_run', 'resume_run', 'pooled_means', 'log_line',
+           'start_run', 'run', 'step_memory']
 
 # %% ../nbs/24_train.ipynb #f587d9ae
 import math
@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -222,13 +223,14 @@ _FOREIGN = dict(FSDP='FSDP', DEEPSPEED='DeepSpeed', MEGATRON_LM='Megatron-LM', P
 
 def this_process()->PartialState:  # `is_main_process`, `process_index`, `device` and the like
     "Ask accelerate which process this is; a `ValueError` refuses configurations in which a process would not hold the whole model."
-    if PartialState._shared_state: return PartialState()
     for k,name in _FOREIGN.items():
         if parse_flag_from_env(f'ACCELERATE_USE_{k}'):
             raise ValueError(f'accelerate is configured for {name}, which cuts the model up, and here every process holds a whole one: '
                              'answer no to it in `accelerate config`, or start with `accelerate launch --multi_gpu`')
+    if PartialState._shared_state: return PartialState()        # known already
     return PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'), timeout=timedelta(hours=2))   # others wait while one saves or looks
 
+# %% ../nbs/24_train.ipynb #1589c2bb
 def on_first(
     work:Callable[[],object],  # What one process does for all
 )->object:                     # What it gave, in every process
@@ -242,11 +244,27 @@ def on_first(
     if box[1]: raise kinds[box[1][0]](box[1][1])
     return box[0]
 
+def together(
+    work:Callable[[],object],  # What every process does for itself
+)->object:                     # What it gave here
+    "Let every process work; what one raises, all raise, so that none waits for it."
+    this_process()
+    out,error = None,None
+    try: out = work()
+    except Exception as e: error = e
+    said = gather_object([error and f'{type(error).__name__}: {error}'])
+    if error: raise error
+    for k,other in enumerate(said):
+        if other: raise RuntimeError(f'process {k} failed ({other})')
+    return out
+
+# %% ../nbs/24_train.ipynb #6ea7323a
 def _accelerator(tracker:str|None, out:str|Path|None)->Accelerator:
     "Set accelerate up for devices, processes and trackers; precision, accumulation and compiling are ours."
     if int(os.environ.get('WORLD_SIZE', 1))>1 and this_process().num_processes==1:
         raise ValueError('several processes were started but accelerate sees one: set ACCELERATE_USE_CPU=true to train on CPUs')
     this_process()
+    warnings.filterwarnings('ignore', 'Grad strides do not match bucket view strides')       # of a single row: nothing is lost
     return Accelerator(mixed_precision='no', dynamo_backend='no', log_with=tracker, project_dir=str(out) if out else None,
                        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
 
@@ -459,7 +477,7 @@ def start_run(
         resume_run(t)
     if t.acc.log_with:
         flat = {f'{a}.{k}':v if isinstance(v, (int,float,str)) else str(v) for a,d in t.config.items() if isinstance(d, dict) for k,v in d.items()}
-        t.acc.init_trackers('logs', flat, dict(tensorboard=dict(purge_step=t.step)))
+        on_first(lambda: t.acc.init_trackers('logs', flat, dict(tensorboard=dict(purge_step=t.step))))
     apart = dict(persistent_workers=True, worker_init_fn=ignore_signals, multiprocessing_context='fork' if sys.platform=='linux' else None) if t.cfg.workers else {}
     return iter(DataLoader(draws, batch_sampler=Turns(t.cfg, t.rank, t.world, t.step), num_workers=t.cfg.workers, pin_memory=t.device.type=='cuda', collate_fn=collate,
                            generator=torch.Generator(), **apart))      # a generator of its own: torch's is as the checkpoint left it
@@ -486,7 +504,7 @@ def run(
             stop,measured = t.take_step(turns, signals.got),{}
             t.seconds += time.perf_counter()-start
             bar.update()
-            if evaluate and due(cfg.eval_every): measured = pooled_means(t, evaluate(weights_of(t), t.rank, t.world, t.step))
+            if evaluate and due(cfg.eval_every): measured = pooled_means(t, together(lambda: evaluate(weights_of(t), t.rank, t.world, t.step)))
             if due(cfg.log_every) or measured: bar.set_postfix({k:f'{v:.4g}' for k,v in log_line(t, measured).items() if k in ('loss','psnr','val')})
             if t.store and (due(cfg.save_every) or measured or stop): save_run(t, measured.get('val'))
             if stop: raise Stopped(_farewell(t), signals.got or signal.SIGTERM)
