@@ -24,11 +24,12 @@ from PIL import Image
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import AdamW
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from .cache import CachedFolder, ClipCache
+from .bank import ClipBank, Draws
+from .cache import ClipCache
 from .config import TokConfig
 from .coords import gather_patches, grid_index
 from .losses import squared_error
@@ -38,7 +39,7 @@ from .store import record
 from .synthetic import bundled_clips
 from .tokenizer import CoordTok, precision_context
 from .triplane import Triplane
-from .video import EXTENSIONS, VideoError, VideoFolder, resize_clip, to_float
+from .video import EXTENSIONS, VideoError, resize_clip, to_float
 
 # %% ../nbs/42_bench.ipynb #0a9f0f20
 def _wait():
@@ -298,14 +299,6 @@ def _memory_says(rows:dict[str,list[dict]], n:int)->str:
     return f'a clip {length:g} times as long needs {times(rows["sampled"])} with {n} sampled patches, {times(rows["all"])} with all of them'
 
 # %% ../nbs/42_bench.ipynb #0225f686
-class _Pixels(Dataset):
-    "A few clips of a folder, spread over it, as a training step takes them: every pixel in memory."
-    def __init__(self, folder:VideoFolder, k:int):
-        m = len(folder)
-        self.folder,self.at = folder,[i*m//min(k, m) for i in range(min(k, m))]
-    def __len__(self)->int: return len(self.at)
-    def __getitem__(self, i:int)->Tensor: return self.folder[self.at[i]].clone()
-
 def _spread(paths:Sequence[str|Path], k:int)->list[Path]:
     "List video files, folders opened, and keep k of them that lie evenly apart."
     def below(p): return sorted(f for f in p.rglob('*') if f.suffix.lower() in EXTENSIONS) if p.is_dir() else [p]
@@ -331,21 +324,23 @@ def bench_data(
     workers:int=0,                    # Processes that read
     batch:int=4,                      # Clips a step
     n:int=512,                        # Patches a clip
-    clips:int=8,                      # Clips that are read
+    clips:int=8,                      # Draws a round
     repeats:int=3,                    # Timed rounds
 )->dict:                              # Clips a second of reader, cache and step, and which is the bottleneck
-    "Time reader, cache and training step on the same clips; a `VideoError` says when there are none."
+    "Time what training draws, streamed from files and from a cache, and a training step; a `VideoError` says when there are no files."
     cfg,device = cfg or TokConfig.tiny(),'cuda' if torch.cuda.is_available() else 'cpu'
-    files,how = _spread(paths or bundled_clips(), clips),dict(n_frames=cfg.clip[0], size=cfg.clip[1:])
+    files = _spread(paths or bundled_clips(), clips)
+    def loader(**where):
+        draws = Draws(ClipBank(files, cfg.clip[0], cfg.clip[1:], 1., progress=False, **where), cfg.grid, n, augment=False)
+        return DataLoader(draws, batch_sampler=[[k] for k in range(clips)], num_workers=workers, persistent_workers=workers>0)
     with tempfile.TemporaryDirectory() as temp:
-        sets = [_Pixels(o, clips) for o in (VideoFolder(files, **how), CachedFolder(files, cache or ClipCache(temp), **how))]
-        loaders = [DataLoader(o, batch_size=None, num_workers=workers, persistent_workers=workers>0) for o in sets]
-        t = median_times({k: partial(list, o) for k,o in zip(('read','cached'), loaders)}, repeats)    # the warm-up fills the cache
+        loaders = dict(read=loader(stream=True), cached=loader(cache=cache or ClipCache(temp)))
+        t = median_times({k: partial(list, o) for k,o in loaders.items()}, repeats)    # the warm-up fills the cache
+        raw = next(iter(loaders['read']))[0].expand(batch, -1, -1, -1, -1)
         del loaders
-    step,raw = TrainStep(cfg, device=device),sets[0][0].expand(batch, -1, -1, -1, -1)
-    t['step'] = median_times(dict(step=partial(step, raw, random_patches(batch, n, cfg.grid))), repeats)['step']
-    rates = dict(read=len(sets[0])/t['read'], cached=len(sets[0])/t['cached'], step=batch/t['step'])
-    return dict(device=device, threads=torch.get_num_threads(), workers=workers, batch=batch, n=n, clips=len(sets[0]), config=asdict(cfg),
+    t['step'] = median_times(dict(step=partial(TrainStep(cfg, device=device), raw, random_patches(batch, n, cfg.grid))), repeats)['step']
+    rates = dict(read=clips/t['read'], cached=clips/t['cached'], step=batch/t['step'])
+    return dict(device=device, threads=torch.get_num_threads(), workers=workers, batch=batch, n=n, clips=clips, files=len(files), config=asdict(cfg),
                 **{f'{k}_clips_per_second':v for k,v in rates.items()}, says=_verdict(**rates))
 
 # %% ../nbs/42_bench.ipynb #a47db198

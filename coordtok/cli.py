@@ -10,6 +10,7 @@ __all__ = ['clips_of', 'load_model', 'run_encode', 'run_decode', 'run_info', 'ru
 import argparse
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,8 @@ from .store import record
 from .synthetic import bundled_clip
 from .tokenizer import CoordTok
 from .tokens import load_tokens, save_tokens
-from .train import Stopped
-from coordtok.train_cli import (at_least, check_folder, check_output, load_tokenizer, run_prepare, run_train, this_process, train_options,
+from .train import Stopped, this_process
+from coordtok.train_cli import (at_least, check_folder, check_output, load_tokenizer, run_prepare, run_train, train_options,
     video_files)
 from .triplane import Triplane
 from .weights import bundled_names
@@ -199,8 +200,9 @@ def parser()->argparse.ArgumentParser:  # With one subcommand a verb
 def main(
     argv:list[str]|None=None,  # Words after the program's name; None takes the real ones
 )->int:                        # 0 done, 1 bad input, 130 or 143 stopped by a signal; bad usage exits with 2 inside argparse
-    "Run one verb; bad input gives one sentence and no traceback."
-    a = parser().parse_args(argv)
+    "Run one verb; bad input gives one sentence and no traceback, and a warning is one sentence, too."
+    a,usual = parser().parse_args(argv),warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f'coordtok: {message}\n'
     try: return a.run(a) or 0
     except (ValueError, OSError, FloatingPointError, RuntimeError) as e:
         print(f'coordtok: {e}', file=sys.stderr)
@@ -208,6 +210,7 @@ def main(
     except KeyboardInterrupt as e:
         print(f'coordtok: {e if isinstance(e, Stopped) else "stopped"}', file=sys.stderr)
         return e.code if isinstance(e, Stopped) else 130
+    finally: warnings.formatwarning = usual
 
 # %% ../nbs/51_cli.ipynb #055f8770
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main())

@@ -22,8 +22,7 @@ from .config import TokConfig
 from .recipe import measure
 from .store import replacing
 from .tokenizer import CoordTok
-from .train import draw_generator, whose_turn
-from .train_cli import this_process
+from .train import draw_generator, this_process, whose_turn
 from .video import VideoError, read_clip, video_info
 
 # %% ../nbs/29_evaluate.ipynb #6cc3212e
