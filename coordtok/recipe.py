@@ -4,18 +4,16 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'FAST_MODEL', 'TrainConfig', 'recipe', 'new_tokenizer', 'batch_of', 'tokenizer_loss', 'measure', 'evaluate',
-           'quick_psnr', 'watcher', 'fit', 'train_memory', 'memory_advice']
+           'quick_psnr', 'watcher', 'fit', 'train_memory']
 
 # %% ../nbs/27_recipe.ipynb #9c50c50a
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from accelerate import PartialState
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -27,7 +25,7 @@ from .losses import PerceptualNet, perceptual_net, reconstruction_loss
 from .metrics import psnr, ssim
 from .sampling import random_patches
 from .tokenizer import CoordTok, precision_context
-from .train import LoopConfig, Trainer, Turns, draw_generator, keep_average, run, step_memory
+from .train import LoopConfig, Trainer, draw_generator, keep_average, run, step_memory, this_process
 from .video import to_float
 from .viz import save_figure, show_pair
 
@@ -189,37 +187,12 @@ def fit(
 
 # %% ../nbs/27_recipe.ipynb #571ab689
 def train_memory(
-    tok:CoordTok,                            # What would be trained
-    cfg:TrainConfig,                         # How
-    micro:int|None=None,                     # Clips at a time; None: as many as `cfg` says for one process
-    device:torch.device=torch.device('cpu'), # Where
-)->dict[str,int]:                            # As `step_memory`
-    "Count the bytes that a training step keeps, without taking it."
+    tok:CoordTok,            # What would be trained
+    cfg:TrainConfig,         # How
+    micro:int|None=None,     # Clips at a time; None: as many as `cfg` says for one process
+)->dict[str,int]:            # As `step_memory`
+    "Count the bytes that a training step keeps on this process's device, without taking it."
+    device = this_process().device
     net = perceptual_net(cfg.lpips_net, device) if cfg.lpips else None
     one = torch.empty(1, *tok.cfg.clip, 3, dtype=torch.uint8),None,torch.empty(1, cfg.n, 3, dtype=torch.long)
-    return step_memory(tok, lambda copy: tokenizer_loss(tok.cfg, net and copy(net), cfg.lpips), one, cfg, micro, device)
-
-def _fits(need:Callable[[int],int], share:int, room:float)->tuple[int,int]|None:
-    "Find how many clips at a time fit, at most, and what they need; None if not even one does. Memory grows in a line."
-    one,all_ = need(1),need(share)
-    found = [(m, one+(all_-one)*(m-1)//max(1, share-1)) for m in range(share, 0, -1) if share%m==0]
-    return next((o for o in found if o[1]<=room), None)
-
-def _size(n:int)->str: return f'{n/1e9:.1f} GB' if n>=1e9 else f'{n/1e6:.1f} MB'
-
-def memory_advice(
-    tok:CoordTok,           # What will be trained
-    cfg:TrainConfig,        # How
-    process:PartialState,   # From `this_process`: how many there are, and where
-    free:int|None=None,     # Bytes that are free there; None asks CUDA, and nobody on a CPU
-)->str:                     # One sentence, or two
-    "Say what a step needs and, where that is more than is free, how it would fit."
-    device,micro = process.device,Turns(cfg, 0, process.num_processes).micro
-    if free is None and device.type=='cuda': free = torch.cuda.mem_get_info(device)[0]
-    row = train_memory(tok, cfg, micro, device)
-    said = f'a step needs about {_size(row["total"])} a device for {micro} clips at a time (' + ', '.join(f'{k} {_size(v)}' for k,v in row.items() if k!='total' and v) + ')'
-    if free is None or row['total']<=.95*free: return said
-    ways = [('', cfg)] + [('--recompute ', replace(cfg, recompute=True))]*(not cfg.recompute)
-    def need(c, m): return row['total'] if (c, m)==(cfg, micro) else train_memory(tok, c, m, device)['total']
-    found = [f'{word}--micro {fit[0]} ({_size(fit[1])})' for word,c in ways if (fit := _fits(partial(need, c), micro, .95*free))]
-    return f'{said}, and {_size(free)} are free: ' + (f'add {" or ".join(found)}' if found else 'not even one clip at a time fits, choose a smaller model or fewer patches')
+    return step_memory(tok, lambda model, copy: tokenizer_loss(tok.cfg, net and copy(net), cfg.lpips), one, cfg, micro, device)

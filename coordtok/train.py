@@ -6,7 +6,7 @@
 __all__ = ['LoopConfig', 'lr_scale', 'make_optimizers', 'Ema', 'draw_generator', 'whose_turn', 'Turns', 'Stopped', 'Signals',
            'ignore_signals', 'this_process', 'on_first', 'together', 'recomputed', 'DivergedError', 'Trainer',
            'weights_of', 'full_weights', 'keep_average', 'save_run', 'resume_run', 'pooled_means', 'log_line',
-           'start_run', 'run', 'step_memory']
+           'start_run', 'run', 'step_memory', 'memory_advice']
 
 # %% ../nbs/24_train.ipynb #f587d9ae
 import math
@@ -544,7 +544,7 @@ def _imagine(model:nn.Module)->nn.Module:
 
 def step_memory(
     model:nn.Module,       # What would be trained; it is not touched
-    loss_of:Callable,      # Gives the loss that `Trainer` takes; is told how to copy a network that the loss uses
+    loss_of:Callable,      # (a copy of the model, a way to copy another network that the loss uses) -> the loss that `Trainer` takes
     batch:object,          # A batch of one draw
     cfg:LoopConfig,        # How
     micro:int|None=None,   # Draws at a time; None: as many as `cfg` says for one process
@@ -556,7 +556,8 @@ def step_memory(
     with FakeTensorMode(), _Bytes() as b:
         parts,at = {},0
         def part(name): nonlocal at; parts[name],at = b.now-at,b.now
-        model,loss = _imagine(model).train(),loss_of(_imagine); part('weights')
+        model = _imagine(model).train()
+        loss = loss_of(model, _imagine); part('weights')
         ema = Ema(model, cfg.ema); part('average')
         for p in model.parameters(): p.grad = torch.zeros_like(p) if p.requires_grad else None
         part('gradients')
@@ -568,3 +569,30 @@ def step_memory(
         value.backward()
         del ema,opts
         return dict(parts, activations=b.peak-at, total=b.peak)
+
+# %% ../nbs/24_train.ipynb #52fe47b3
+def _fits(need:Callable[[int],int], share:int, room:float)->tuple[int,int]|None:
+    "Find how many clips at a time fit, at most, and what they need; None if not even one does. Memory grows in a line."
+    one,all_ = need(1),need(share)
+    found = [(m, one+(all_-one)*(m-1)//max(1, share-1)) for m in range(share, 0, -1) if share%m==0]
+    return next((o for o in found if o[1]<=room), None)
+
+def _size(n:int)->str: return f'{n/1e9:.1f} GB' if n>=1e9 else f'{n/1e6:.1f} MB'
+
+def memory_advice(
+    need:Callable[[LoopConfig,int],dict],  # What `step_memory` says of a config and of so many draws at a time
+    cfg:LoopConfig,                        # How it is meant to be trained
+    free:int|None=None,                    # Bytes that are free on the device; None asks CUDA, and nobody on a CPU
+    what:str='clips',                      # What a draw is
+)->str:                                    # One sentence
+    "Say what a step needs and, where that is more than is free, how it would fit."
+    here = this_process()
+    micro = Turns(cfg, 0, here.num_processes).micro
+    if free is None and here.device.type=='cuda': free = torch.cuda.mem_get_info(here.device)[0]
+    row = need(cfg, micro)
+    said = f'a step needs about {_size(row["total"])} a device for {micro} {what} at a time (' + ', '.join(f'{k} {_size(v)}' for k,v in row.items() if k!='total' and v) + ')'
+    if free is None or row['total']<=.95*free: return said
+    ways = [('', cfg)] + [('--recompute ', replace(cfg, recompute=True))]*(not cfg.recompute)
+    def total(c, m): return row['total'] if (c, m)==(cfg, micro) else need(c, m)['total']
+    found = [f'{word}--micro {fit[0]} ({_size(fit[1])})' for word,c in ways if (fit := _fits(partial(total, c), micro, .95*free))]
+    return f'{said}, and {_size(free)} are free: ' + (f'add {" or ".join(found)}' if found else f'not even one of the {what} at a time fits, choose a smaller model')

@@ -14,6 +14,7 @@ import os
 import sys
 from dataclasses import asdict, fields
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,10 +24,10 @@ from tqdm.auto import tqdm
 from .bank import ClipBank
 from .cache import ClipCache
 from .config import TokConfig
-from .recipe import FAST_MODEL, RECIPES, TrainConfig, evaluate, fit, memory_advice, new_tokenizer, recipe
+from .recipe import FAST_MODEL, RECIPES, TrainConfig, evaluate, fit, new_tokenizer, recipe, train_memory
 from .store import record, row_name
 from .tokenizer import CoordTok
-from .train import this_process
+from .train import memory_advice, this_process
 from .ucf101 import prepare_ucf101, read_list
 from .video import EXTENSIONS, VideoError, read_clip
 
@@ -277,7 +278,7 @@ def run_train(
     if first:
         for e in bank.skipped: print(f'left out: {e}', file=sys.stderr)
         print(f'{tok}\n{bank}, {len(val)} clips held out', flush=True)
-        print(memory_advice(tok, train, this_process()), flush=True)
+        print(memory_advice(partial(train_memory, tok), train), flush=True)
     history = fit(tok, bank, train, a.out, val, first, None if a.tracker=='none' else a.tracker)
     if first: finish_train(a, tok.to(this_process().device), train, bank, val, history)
 
