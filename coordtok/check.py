@@ -68,7 +68,9 @@ def real_clips(
 # %% ../nbs/01_check.ipynb #14ad96d3
 class DeviceLog:
     "Count where a program waits for its device, and what it copies there; printing it lists the lines."
-    def __init__(self): self.clear()
+    def __init__(self):
+        self.meta = False       # whether the last operation was on tensors that have no numbers
+        self.clear()
     def clear(self):
         "Forget what was counted."
         self.waits,self.copies,self.bytes = Counter(),Counter(),0  # by line of code, and the bytes copied
@@ -195,9 +197,11 @@ def _check_generator(generator:torch.Generator|None, on:bool):
 def _pretend(func, args:tuple, kwargs:dict, log:DeviceLog):
     "Do an operation on the CPU, and refuse or count what a device would."
     name,asked = func._schema.name.split('::')[1],kwargs.get('device')
-    ours = [o for o in _tensors(args, kwargs) if _here(o)]
+    both = _tensors(args, kwargs)
+    ours,host = [o for o in both if _here(o)],[o for o in both if not _here(o)]
     # inside, PyTorch takes our tensors for 'meta', and asks for it where it makes something to go with them
-    like = asked is not None and asked.type=='meta' and (bool(ours) or name in ('_to_copy','scalar_tensor'))
+    if ours or host: log.meta = not ours and any(o.is_meta for o in host)        # real ones are left alone
+    like = asked is not None and asked.type=='meta' and (bool(ours) or name=='scalar_tensor' and not log.meta)
     on = bool(ours) if asked is None else asked.type=='cuda' or like
     _check_generator(kwargs.get('generator'), on)
     if not ours and not on: return func(*args, **kwargs)
@@ -232,6 +236,12 @@ def _pin(x:Tensor, *args)->Tensor:
     out._pinned = True
     return out
 
+_to = Tensor.to
+def _like(x:Tensor, *args, **kw)->Tensor:
+    "Bring a tensor to the type and the device of another one, which PyTorch would take for 'meta'."
+    if args and _here(args[0]): args = args[0].device,args[0].dtype,*args[1:]
+    return _to(x, *args, **kw)
+
 def _about(log:DeviceLog, memory:int)->dict:
     "Answer what `torch.cuda` and `torch.accelerator` are both asked."
     return dict(is_available=_gives(True), device_count=_gives(1),
@@ -250,7 +260,7 @@ def _pretences(log:DeviceLog, memory:int)->list[tuple[object,dict]]:
         get_rng_state=lambda *args: torch.get_rng_state(), get_rng_state_all=lambda: [torch.get_rng_state()])
     accelerator = dict(_about(log, memory), current_accelerator=_gives(torch.device('cuda')),
         current_device_index=_gives(0), set_device_index=_gives(None))
-    pins = dict(pin_memory=_pin, is_pinned=lambda x, *args: getattr(x, '_pinned', False))
+    pins = dict(to=_like, pin_memory=_pin, is_pinned=lambda x, *args: getattr(x, '_pinned', False))
     generators = dict(Generator=_Generator)
     return [(torch.cuda, cuda), (torch.accelerator, accelerator), (torch, generators), (Tensor, pins)]
 
