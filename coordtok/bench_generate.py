@@ -187,14 +187,15 @@ def generate_once(
     precision:str='auto',    # As in `sample_planes`
 )->dict:                     # Seconds of both parts, and the most memory held before, after sampling, and at the end
     "Sample and decode one clip with random weights, and watch."
-    cuda,idle,watch = device=='cuda',0 if device=='cuda' else high_water(),Laps()
-    if cuda: torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()
-    held = torch.cuda.max_memory_allocated if cuda else high_water
+    cuda,watch = device=='cuda',Laps()
+    idle,held = (torch.cuda.memory_allocated(),torch.cuda.max_memory_allocated) if cuda else (high_water(),high_water)
     dit,decoder = random_dit(DiTConfig(**cfg), device),Decoder(TokConfig(**tok)).eval().to(device)
     sample,decode,frames = partial(sample_planes, dit, 1, solver='sde-euler', precision=precision),_decoding(decoder, n_slices, precision),decoder.cfg.grid[0]
     decode(sample(steps=2, progress=False), -(-frames//n_slices))
-    for _ in range(repeats):
-        watch.start(); planes = sample(steps=steps, progress=sys.stderr.isatty()); watch('sampling'); after = held()
+    if cuda: torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()      # what warming up held does not count
+    for k in range(repeats):
+        watch.start(); planes = sample(steps=steps, progress=sys.stderr.isatty()); watch('sampling')
+        if k==0: after = held()                                                  # later rounds come after a decode
         clip = decode(planes, frames); watch('decoding')
     count = [sum(p.numel() for p in m.parameters()) for m in (dit, decoder)]
     return dict(seconds=watch.medians(repeats), idle=idle, after_sampling=after, peak=held(), params=count, shape=list(clip.shape))

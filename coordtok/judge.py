@@ -52,10 +52,11 @@ def real_views(
 def decoded_views(
     tok:CoordTok,      # Reads planes
     planes,            # `Triplane`, b ...
-)->Tensor:             # Views, b t/4 48 48
+    precision:str='auto', # As in `CoordTok.decode`
+)->Tensor:             # Views, b t/4 48 48, on the CPU
     "Decode only the frames that the judge sees."
     frames = slice(0, tok.cfg.clip[0], 4)
-    return torch.cat([motion_views(tok.decode(planes.map(lambda o: o[k:k+1]), frames=frames).cpu(), 1) for k in range(len(planes.xy))])
+    return torch.cat([motion_views(tok.decode(planes.map(lambda o: o[k:k+1]), frames=frames, precision=precision).cpu(), 1) for k in range(len(planes.xy))])
 
 # %% ../nbs/34_judge.ipynb #a39079c4
 class MotionJudge(nn.Module):
@@ -110,27 +111,29 @@ def fit_judge(
     lr:float=2e-3,       # Peak step size of AdamW, one cycle
     seed:int=0,          # Seed of the weights and of the draws
     progress:bool=True,  # Show a bar
+    device:torch.device|str='cpu', # Where it learns, and stays
 )->MotionJudge:          # In eval mode
     "Train a judge; a `ValueError` says when there is nothing to learn from."
     if not len(views) or len(views)!=len(labels): raise ValueError(f'{len(views)} views and {len(labels)} labels: give as many of the one as of the other, at least one')
     torch.manual_seed(seed)
-    judge,gen = MotionJudge(),torch.Generator().manual_seed(seed)
+    judge,gen = MotionJudge().to(device),torch.Generator().manual_seed(seed)
     opt = torch.optim.AdamW(judge.parameters(), lr, weight_decay=.02)
     plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, steps)
     for _ in tqdm(range(steps), 'judge', unit='step', disable=not progress):
         rows = torch.randint(len(labels), (batch,), generator=gen)
         x,y = vary_views(views[rows], labels[rows], gen)
-        F.cross_entropy(judge(x), y, label_smoothing=.05).backward()
+        F.cross_entropy(judge(x.to(device)), y.to(device), label_smoothing=.05).backward()
         opt.step(); plan.step(); opt.zero_grad()
     return judge.eval()
 
 @torch.no_grad()
 def name_motions(
-    judge:MotionJudge,  # In eval mode
+    judge:MotionJudge,  # In eval mode, on any device
     views:Tensor,       # Grey views, n t h w
-)->Tensor:              # Motions, n long
+)->Tensor:              # Motions, n long, on the CPU
     "Name the motion in each view."
-    return torch.cat([judge(o).argmax(1) for o in views.split(32)])
+    device = judge.head.weight.device
+    return torch.cat([judge(o.to(device)).argmax(1).cpu() for o in views.split(32)])
 
 # %% ../nbs/34_judge.ipynb #55abf2cd
 def judge_samples(
@@ -139,13 +142,14 @@ def judge_samples(
     tok:CoordTok,            # Reads its planes
     n:int=100,               # Clips; the classes take turns
     progress:bool=True,      # Show a bar
+    precision:str='auto',    # Of transformer and decoder: 'auto', 'bfloat16' or 'float32'
     **ways,                  # As in `sample_planes`: guidance, steps, solver, seed ...
 )->dict:                     # `generated` and `shuffled`: shares named right; `by_class`: the first of these for each motion; `n`
     "Generate clips of every motion and let the judge name them; a `ValueError` says if the model was not made for the motions."
     if tuple(dit.cfg.labels)!=MOTIONS: raise ValueError(f'{dit.name} has the classes {", ".join(dit.cfg.labels) or "(none)"}: the judge knows {", ".join(MOTIONS)}')
     y = torch.arange(n)%len(MOTIONS)
-    planes = sample_planes(dit, n, y, progress=progress, **{'batch':20, **ways})
-    said = name_motions(judge, decoded_views(tok, planes))
+    planes = sample_planes(dit, n, y, precision=precision, progress=progress, **{'batch':20, **ways})
+    said = name_motions(judge, decoded_views(tok, planes, precision))
     mixed = y[torch.randperm(n, generator=torch.Generator().manual_seed(0))]
     def share(a, b): return (a==b).float().mean().item()
     return dict(n=n, generated=share(said, y), shuffled=share(said, mixed), by_class={m:share(said[y==k], k) for k,m in enumerate(MOTIONS) if k<n})
