@@ -48,13 +48,14 @@ class TrainConfig(LoopConfig):
         if not 0<=self.short<=1: raise ValueError(f'short={self.short} must lie between 0 and 1')
         if self.start not in ('natural','random'): raise ValueError(f"start={self.start!r} must be 'natural' or 'random'")
         if not self.lpips>=0: raise ValueError(f'lpips={self.lpips} must not be negative')
-        if self.lpips_net not in ('vgg','alex','random'): raise ValueError(f"lpips_net={self.lpips_net!r} must be 'vgg', 'alex' or 'random'")
+        if self.lpips_net not in ('vgg','alex','random'):
+            raise ValueError(f"lpips_net={self.lpips_net!r} must be 'vgg', 'alex' or 'random'")
         if self.lpips and self.sampler not in ('frames','strided'):
             raise ValueError(f"lpips={self.lpips} looks at whole frames: choose sampler='frames' or 'strided', not {self.sampler!r}")
 
 # %% ../nbs/27_recipe.ipynb #599b1cfe
-_PAPER = dict(batch=256, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), weight_decay=1e-3, schedule='constant', warmup=0, clip_grad=0., ema=0., ema_warmup=False,
-              short=0., augment=False, start='random', save_every=5000, eval_every=10_000)
+_PAPER = dict(batch=256, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), weight_decay=1e-3, schedule='constant',
+              warmup=0, clip_grad=0., ema=0., ema_warmup=False, short=0., augment=False, start='random', save_every=5000, eval_every=10_000)
 _PHASE1,_PHASE2 = dict(_PAPER, n=1024, sampler='patches'),dict(_PAPER, n=4096, sampler='frames', lpips=1.)
 RECIPES = dict(
     fast=dict(),
@@ -81,9 +82,9 @@ def new_tokenizer(
 
 # %% ../nbs/27_recipe.ipynb #5b809ff2
 def batch_of(
-    draws:list[tuple[Tensor,int,Tensor]],  # Items of `Draws`: a clip padded to full length, its real frames, its patches
-)->tuple[Tensor,Tensor|None,Tensor]:       # Clips, b t h w 3 uint8; real frames of each, None where all are real; patches, b n 3
-    "Stack draws, while they are still on the CPU, where it costs nothing to see whether all frames are real."
+    draws:list[tuple[Tensor,int,Tensor]], # Items of `Draws`: a clip padded to full length, its real frames, its patches
+)->tuple[Tensor,Tensor|None,Tensor]:      # Clips, uint8; real frames of each, None where all are real; patches
+    "Stack draws while they are on the CPU, where it costs nothing to see whether all frames are real."
     clip,n,index = default_collate(draws)
     return clip,(None if (n==clip.shape[1]).all() else n),index
 
@@ -179,7 +180,8 @@ def fit(
     "Train, going on from the folder if there is a checkpoint; raises what `run` raises, and a `ValueError` when things do not fit."
     t = Trainer(tok, None, cfg, out, dict(model=asdict(tok.cfg), data=bank.told()), tracker)
     _check_fit(t, tok, bank, val)
-    t.loss = tokenizer_loss(tok.cfg, perceptual_net(cfg.lpips_net, t.device) if cfg.lpips else None, cfg.lpips)
+    net = perceptual_net(cfg.lpips_net, t.device) if cfg.lpips else None
+    t.loss = tokenizer_loss(tok.cfg, net, cfg.lpips)
     draws = Draws(bank, tok.cfg.grid, cfg.n, cfg.sampler, cfg.seed, cfg.short, cfg.augment)
     history = run(t, draws, watcher(tok, val, out) if len(val) else None, progress, batch_of)
     keep_average(t)
@@ -195,4 +197,5 @@ def train_memory(
     device = this_process().device
     net = perceptual_net(cfg.lpips_net, device) if cfg.lpips else None
     one = torch.empty(1, *tok.cfg.clip, 3, dtype=torch.uint8),None,torch.empty(1, cfg.n, 3, dtype=torch.long)
-    return step_memory(tok, lambda model, copy: tokenizer_loss(tok.cfg, net and copy(net), cfg.lpips), one, cfg, micro, device)
+    def loss_of(model, copy): return tokenizer_loss(tok.cfg, net and copy(net), cfg.lpips)
+    return step_memory(tok, loss_of, one, cfg, micro, device)

@@ -135,7 +135,8 @@ def save_checkpoint(
     try:
         part.mkdir()
         torch.save(state, part/'state.pt')
-        manifest = dict(format=FORMAT, step=step, metric=metric, config=config, torch=torch.__version__, files={'state.pt':digest(part/'state.pt')})
+        manifest = dict(format=FORMAT, step=step, metric=metric, config=config, torch=torch.__version__,
+                        files={'state.pt':digest(part/'state.pt')})
         (part/'manifest.json').write_text(json.dumps(manifest, indent=1))
         for p in (*part.iterdir(), part): to_disk(p)
         if final.exists(): _remove(store, final)
@@ -177,7 +178,9 @@ def load_checkpoint(
     found = store.manifests()
     for m in found:
         path = store.path(m['step'])
-        if m.get('format')!=FORMAT: raise ValueError(f'{path} was written by another version of this program (format {m.get("format")}, now {FORMAT}): name a new folder, and begin with --init where the old one has a model')
+        if (was := m.get('format'))!=FORMAT:
+            raise ValueError(f'{path} was written by another version of this program (format {was}, now {FORMAT}): '
+                             'name a new folder, and begin with --init where the old one has a model')
         if config is not None and (diff := differences(m['config'], config)):
             said = ', '.join(f'{k} was {a}, now {b}' for k,(a,b) in diff.items())
             raise ValueError(f'{path} belongs to another run ({said}): give the old values to go on, or name a new folder')
@@ -224,7 +227,9 @@ def row_name(
     name:str,  # What somebody wants to call a run
 )->str:        # The same
     "Raise a `ValueError` unless a name can be the name of a file, and stays in its folder."
-    if not name or name[0]=='.' or set(name)&set('/\\\0'): raise ValueError(f'name {name!r} must be a plain name, without / and not beginning with a dot: it becomes a file in the folder for rows')
+    if not name or name[0]=='.' or set(name)&set('/\\\0'):
+        raise ValueError(f'name {name!r} must be a plain name, without / and not beginning with a dot: '
+                         'it becomes a file in the folder for rows')
     return name
 
 def record(
@@ -232,8 +237,9 @@ def record(
     name:str,         # Name of the run: it becomes the file's name
     **row,            # Configs, seed, data, steps, seconds, metrics
 )->Path:              # The file
-    "Write one run as one JSON file, with the machine, the library's versions and the commit beside it; a `ValueError` refuses names that leave the folder."
-    row = dict(name=row_name(name), **row, hardware=hardware(), torch=torch.__version__, commit=_commit(), date=time.strftime('%Y-%m-%d'))
+    "Write one run as one JSON file, with machine, versions and commit; a `ValueError` refuses names that leave the folder."
+    row = dict(name=row_name(name), **row, hardware=hardware(), torch=torch.__version__, commit=_commit(),
+               date=time.strftime('%Y-%m-%d'))
     path = Path(folder)/f'{name}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part: part.write_text(json.dumps(row, indent=1)+'\n')

@@ -28,8 +28,8 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import (DistributedDataParallelKwargs, broadcast, broadcast_object_list, gather_object, parse_flag_from_env,
-    recursively_apply, send_to_device)
+from accelerate.utils import (DistributedDataParallelKwargs, broadcast, broadcast_object_list, gather_object,
+    parse_flag_from_env, recursively_apply, send_to_device)
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
@@ -50,7 +50,7 @@ class LoopConfig:
     "What every training loop is told."
     steps:int=2000              # Optimizer steps
     batch:int=4                 # Draws a step, over all devices
-    micro:int=0                 # Draws that a device takes at a time; 0: its whole share. Gradients of several turns are added up
+    micro:int=0                 # Draws a device takes at a time; 0: its whole share. Gradients are added up
     optimizer:str='muon'        # 'muon': matrices of linear layers by Muon, the rest by AdamW; 'adamw': all by AdamW
     adam_lr:float=1e-3          # Peak step size of AdamW
     muon_lr:float=.02           # Peak step size of Muon
@@ -58,14 +58,14 @@ class LoopConfig:
     weight_decay:float=.01      # Decay of what Muon moves, or of everything where there is no Muon
     schedule:str='cosine'       # 'cosine' falls to zero at the last step, 'constant' stays
     warmup:int=50               # Steps over which the step size rises
-    extend:tuple[int,...]=()    # Steps to add after the cosine, each number another cosine that starts at the peak
+    extend:tuple[int,...]=()    # Steps to add after the cosine, each number another cosine from the peak
     clip_grad:float=1.          # Largest norm of the gradient; 0 lets it be
     ema:float=.998              # Memory of the averaged weights; 0 averages nothing
     ema_warmup:bool=True        # Shorten that memory at first, so that the average forgets the start
     seed:int=0                  # Seed of all draws
     precision:str='auto'        # 'auto', 'bfloat16', 'float16' (with a scaled loss) or 'float32'
     compile:bool=False          # Compile the model's forward with `torch.compile`
-    recompute:bool=False        # Compute each block's activations again in the backward pass instead of keeping them
+    recompute:bool=False        # Compute activations of blocks again in the backward pass; keep none
     workers:int=0               # Processes that prepare draws; 0 prepares them in the loop
     log_every:int=50            # Steps between two lines of the history
     save_every:int=500          # Steps between two checkpoints
@@ -76,18 +76,24 @@ class LoopConfig:
     def __post_init__(self):
         "Refuse what makes no run, with a `ValueError`."
         object.__setattr__(self, 'extend', tuple(self.extend))
-        least = dict(steps=1, batch=1, micro=0, warmup=0, clip_grad=0, workers=0, log_every=1, save_every=1, eval_every=1, keep=1, max_bad=1)
+        least = dict(steps=1, batch=1, micro=0, warmup=0, clip_grad=0, workers=0, log_every=1, save_every=1,
+                     eval_every=1, keep=1, max_bad=1)
+        known = dict(optimizer=('muon','adamw'), schedule=('cosine','constant'),
+                     precision=('auto','bfloat16','float16','float32'))
         for k,v in least.items():
             if not getattr(self, k)>=v: raise ValueError(f'{k}={getattr(self, k)} must be at least {v}')
-        for k,words in dict(optimizer=('muon','adamw'), schedule=('cosine','constant'), precision=('auto','bfloat16','float16','float32')).items():
-            if getattr(self, k) not in words: raise ValueError(f'{k}={getattr(self, k)!r} must be one of {", ".join(words)}')
+        for k,words in known.items():
+            v = getattr(self, k)
+            if v not in words: raise ValueError(f'{k}={v!r} must be one of {", ".join(words)}')
         for k in ('adam_lr','muon_lr','weight_decay','clip_grad'):
-            if not 0<=getattr(self, k)<math.inf: raise ValueError(f'{k}={getattr(self, k)} must be a number of at least 0')
+            v = getattr(self, k)
+            if not 0<=v<math.inf: raise ValueError(f'{k}={v} must be a number of at least 0')
         if not all(0<=b<1 for b in self.betas): raise ValueError(f'betas={self.betas} must be at least 0 and below 1')
         if abs(self.seed)>=2**31: raise ValueError(f'seed={self.seed} must lie between -2**31 and 2**31')
         if not 0<=self.ema<1: raise ValueError(f'ema={self.ema} must be at least 0 and below 1')
-        if not all(n>=1 for n in self.extend): raise ValueError(f'extend={self.extend} must be numbers of steps, each at least 1')
-        if self.extend and self.schedule=='constant': raise ValueError(f"extend={self.extend} adds cosines: with schedule='constant' give more steps instead")
+        if any(n<1 for n in self.extend): raise ValueError(f'extend={self.extend} must be numbers of steps, each at least 1')
+        if self.extend and self.schedule=='constant':
+            raise ValueError(f"extend={self.extend} adds cosines: with schedule='constant' give more steps instead")
 
     @property
     def total(self)->int:
@@ -96,7 +102,8 @@ class LoopConfig:
 
     def told(self)->dict:  # Field names and values
         "List what the trained numbers depend on; all else may change when a run goes on."
-        free = ['micro','compile','recompute','workers','log_every','save_every','eval_every','keep','max_bad'] + ['steps']*(self.schedule=='constant')
+        free = ['micro','compile','recompute','workers','log_every','save_every','eval_every','keep','max_bad']
+        free += ['steps']*(self.schedule=='constant')
         return {k:v for k,v in asdict(self).items() if k not in free}
 
 # %% ../nbs/24_train.ipynb #1f013f32
@@ -107,7 +114,7 @@ def lr_scale(
     schedule:str='cosine',      # 'cosine' or 'constant'
     extend:tuple[int,...]=(),   # Steps of the cosines that follow
 )->float:                       # What the peak step size is multiplied with
-    "Rise in a line, then stay, or fall along half a cosine to zero; begin again at the peak for each that follows."
+    "Rise in a line, then stay, or fall along half a cosine to zero, once for each schedule."
     if step<warmup: return (step+1)/warmup
     if schedule=='constant': return 1.
     first,last = warmup,steps
@@ -121,11 +128,13 @@ def make_optimizers(
     cfg:LoopConfig,    # Which optimizers, and their step sizes
 )->list[torch.optim.Optimizer]: # AdamW first, then Muon if there is one
     "Give every parameter that learns to exactly one optimizer."
-    inner = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad] if cfg.optimizer=='muon' else []
+    linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    inner = [w for w in linear if w.requires_grad] if cfg.optimizer=='muon' else []
     ids = {id(p) for p in inner}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
     fused = all(p.device.type in ('cuda','cpu') for p in rest)
-    opts = [AdamW(rest, lr=cfg.adam_lr, betas=cfg.betas, weight_decay=0. if inner else cfg.weight_decay, fused=fused)] if rest else []
+    how = dict(lr=cfg.adam_lr, betas=cfg.betas, weight_decay=0. if inner else cfg.weight_decay, fused=fused)
+    opts = [AdamW(rest, **how)] if rest else []
     return opts + ([Muon(inner, lr=cfg.muon_lr, weight_decay=cfg.weight_decay)] if inner else [])
 
 # %% ../nbs/24_train.ipynb #732d0100
@@ -135,7 +144,9 @@ class Ema:
         model:nn.Module,    # What to follow
         decay:float=.998,   # Memory, once warmed up; 0 keeps no copy
         warmup:bool=True,   # Begin with a short memory
-    ): self.decay,self.warmup,self.n,self.copies = decay,warmup,0,{k:v.detach().clone() for k,v in model.state_dict().items()} if decay else {}
+    ):
+        self.decay,self.warmup,self.n = decay,warmup,0
+        self.copies = {k:v.detach().clone() for k,v in model.state_dict().items()} if decay else {}
 
     @torch.no_grad()
     def update(self,
@@ -178,10 +189,13 @@ class Turns(Sampler):
         world:int=1,     # How many there are
         start:int=0,     # Steps done; a `ValueError` says if the batch cannot be shared out
     ):
-        if cfg.batch%world: raise ValueError(f'batch={cfg.batch} cannot be shared by {world} processes: make it a multiple of {world}')
+        if cfg.batch%world:
+            raise ValueError(f'batch={cfg.batch} cannot be shared by {world} processes: make it a multiple of {world}')
         self.share = cfg.batch//world
         self.micro = cfg.micro or self.share
-        if self.share%self.micro: raise ValueError(f'micro={self.micro} does not divide the {self.share} draws of each process (batch={cfg.batch}, {world} processes)')
+        if self.share%self.micro:
+            raise ValueError(f'micro={self.micro} does not divide the {self.share} draws of each process '
+                             f'(batch={cfg.batch}, {world} processes)')
         self.cfg,self.rank,self.start,self.a_step = cfg,rank,start,self.share//self.micro
     def __len__(self)->int: return (self.cfg.total-self.start)*self.a_step
     def __iter__(self)->Iterator[list[int]]:
@@ -219,29 +233,33 @@ def ignore_signals(
     for s in (signal.SIGTERM, signal.SIGINT): signal.signal(s, signal.SIG_IGN)
 
 # %% ../nbs/24_train.ipynb #1893a222
-_FOREIGN = dict(FSDP='FSDP', DEEPSPEED='DeepSpeed', MEGATRON_LM='Megatron-LM', PARALLELISM_CONFIG='a parallelism of its own')
+_FOREIGN = dict(FSDP='FSDP', DEEPSPEED='DeepSpeed', MEGATRON_LM='Megatron-LM',
+                PARALLELISM_CONFIG='a parallelism of its own')
 
 def this_process()->PartialState:  # `is_main_process`, `process_index`, `device` and the like
-    "Ask accelerate which process this is; a `ValueError` refuses configurations in which a process would not hold the whole model."
+    "Ask accelerate which process this is; a `ValueError` refuses configurations that cut the model up."
     for k,name in _FOREIGN.items():
         if parse_flag_from_env(f'ACCELERATE_USE_{k}'):
-            raise ValueError(f'accelerate is configured for {name}, which cuts the model up, and here every process holds a whole one: '
-                             'answer no to it in `accelerate config`, or start with `accelerate launch --multi_gpu`')
+            raise ValueError(f'accelerate is configured for {name}, which cuts the model up, and here every process '
+                'holds a whole one: answer no to it in `accelerate config`, or start with `accelerate launch --multi_gpu`')
     if PartialState._shared_state: return PartialState()        # known already
-    return PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'), timeout=timedelta(hours=2))   # others wait while one saves or looks
+    wait = timedelta(hours=2)                       # the others wait while one saves or looks
+    return PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'), timeout=wait)
 
 # %% ../nbs/24_train.ipynb #1589c2bb
 def on_first(
     work:Callable[[],object],  # What one process does for all
 )->object:                     # What it gave, in every process
-    "Let process 0 work while the others wait; what it raises is raised in all of them, so that none waits for ever."
-    state,kinds,box,error = this_process(),(ValueError, OSError, RuntimeError),[None, None],None
+    "Let process 0 work while the others wait; what it raises is raised in all of them."
+    state,box,error = this_process(),[None, None],None
     if state.is_main_process:
         try: box[0] = work()
-        except Exception as e: error,box[1] = e,(next((k for k,kind in enumerate(kinds) if isinstance(e, kind)), 2), str(e))
+        except Exception as e:
+            kind = next((o for o in (ValueError, OSError) if isinstance(e, o)), RuntimeError)
+            error,box[1] = e,kind(str(e))
     if state.num_processes>1: broadcast_object_list(box)
     if error: raise error
-    if box[1]: raise kinds[box[1][0]](box[1][1])
+    if box[1]: raise box[1]
     return box[0]
 
 def together(
@@ -262,11 +280,13 @@ def together(
 def _accelerator(tracker:str|None, out:str|Path|None)->Accelerator:
     "Set accelerate up for devices, processes and trackers; precision, accumulation and compiling are ours."
     if int(os.environ.get('WORLD_SIZE', 1))>1 and this_process().num_processes==1:
-        raise ValueError('several processes were started but accelerate sees one: set ACCELERATE_USE_CPU=true to train on CPUs')
+        raise ValueError('several processes were started but accelerate sees one: '
+                         'set ACCELERATE_USE_CPU=true to train on CPUs')
     this_process()
-    warnings.filterwarnings('ignore', 'Grad strides do not match bucket view strides')       # of a single row: nothing is lost
-    return Accelerator(mixed_precision='no', dynamo_backend='no', log_with=tracker, project_dir=str(out) if out else None,
-                       kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
+    warnings.filterwarnings('ignore', 'Grad strides do not match bucket view strides')      # of a single row
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    return Accelerator(mixed_precision='no', dynamo_backend='no', kwargs_handlers=[ddp], log_with=tracker,
+                       project_dir=str(out) if out else None)
 
 # %% ../nbs/24_train.ipynb #03bdf22e
 @contextmanager
@@ -274,8 +294,10 @@ def recomputed(
     model:nn.Module,  # Has lists of blocks called `blocks`; a `ValueError` says if it has none
 ):                    # A context
     "Keep only the inputs of blocks for the backward pass, and compute the rest again there."
-    blocks = [b for name,m in model.named_modules() if isinstance(m, nn.ModuleList) and name.split('.')[-1]=='blocks' for b in m]
-    if not blocks: raise ValueError(f'recompute=True needs lists of blocks called `blocks`, and {type(model).__name__} has none: leave it out')
+    lists = [m for name,m in model.named_modules() if isinstance(m, nn.ModuleList) and name.split('.')[-1]=='blocks']
+    blocks = [b for m in lists for b in m]
+    if not blocks: raise ValueError('recompute=True needs lists of blocks called `blocks`, '
+                                    f'and {type(model).__name__} has none: leave it out')
     for b in blocks: b.forward = partial(checkpoint, b.forward, use_reentrant=False)
     try: yield
     finally:
@@ -295,16 +317,20 @@ class Trainer:
         config:dict|None=None,     # What else the run is told (model, data): compared when it goes on
         tracker:str|None=None,     # 'tensorboard', 'wandb' or another that accelerate knows; logs go below `out`
     ):
-        if tracker in ('tensorboard','wandb') and not find_spec(tracker): raise ValueError(f'{tracker} is not installed: pip install {tracker}, or train without a tracker')
-        self.acc,self.cfg,self.loss,self.config = _accelerator(tracker, out),cfg,loss,dict(train=cfg.told(), **(config or {}))
+        if tracker in ('tensorboard','wandb') and not find_spec(tracker):
+            raise ValueError(f'{tracker} is not installed: pip install {tracker}, or train without a tracker')
+        self.acc,self.cfg,self.loss = _accelerator(tracker, out),cfg,loss
+        self.config = dict(train=cfg.told(), **(config or {}))
         self.rank,self.world,self.device = self.acc.process_index,self.acc.num_processes,self.acc.device
         self.a_step = Turns(cfg, self.rank, self.world).a_step
         if cfg.compile: model.compile()
-        self.plain,self.model = model,self.acc.prepare_model(model)                  # the same weights, with and without the wrapping
-        self.opts,self.scaler = make_optimizers(model, cfg),torch.amp.GradScaler(self.device.type, enabled=cfg.precision=='float16')
+        self.plain,self.model = model,self.acc.prepare_model(model)       # the same weights, without and with the wrapping
+        self.opts = make_optimizers(model, cfg)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision=='float16')
         self.peaks = [[g['lr'] for g in o.param_groups] for o in self.opts]
         self.ema,self.store = Ema(model, cfg.ema, cfg.ema_warmup),Store(out, cfg.keep) if out else None
-        self.step,self.skipped,self.in_row,self.seconds,self.wait,self.history,self.sums = 0,0,0,0.,0.,[],{}
+        self.step,self.skipped,self.in_row,self.seconds,self.wait = 0,0,0,0.,0.
+        self.history,self.sums = [],{}
 
     def take_step(self,
         turns:Iterator,   # Gives this process's batches
@@ -318,15 +344,17 @@ class Trainer:
             self.wait += time.perf_counter()-start
             batch = send_to_device(batches[-1], self.device, non_blocking=True)
             with nullcontext() if k==n-1 else self.acc.no_sync(self.model):       # processes talk once a step
-                with precision_context(self.device, self.cfg.precision): loss,parts = self.loss(self.model, batch)
+                with precision_context(self.device, self.cfg.precision):
+                    loss,parts = self.loss(self.model, batch)
                 self.scaler.scale(loss/n).backward()
             for name,v in dict(loss=loss, **parts).items(): mean[name] = mean.get(name, 0)+v.detach().float()/n
         for o in self.opts: self.scaler.unscale_(o)
         params = [p for p in self.plain.parameters() if p.grad is not None]
         norm = get_total_norm([p.grad for p in params])
         if self.cfg.clip_grad: clip_grads_with_norm_(params, self.cfg.clip_grad, norm)
-        told = torch.stack([*mean.values(), norm.float(), torch.full_like(norm, bool(stop), dtype=torch.float32)])
-        *pooled,stop = self.acc.reduce(told, 'mean').tolist()                     # the one wait of a step
+        asked = torch.full_like(norm, bool(stop), dtype=torch.float32)
+        row = torch.stack([*mean.values(), norm.float(), asked])
+        *pooled,stop = self.acc.reduce(row, 'mean').tolist()                          # the one wait of a step
         values = dict(zip((*mean, 'gradient'), pooled))
         if math.isfinite(values['loss']) and math.isfinite(values['gradient']): self._descend(values)
         else: self._skip(values, batches)
@@ -352,17 +380,21 @@ class Trainer:
         if self.scaler.is_enabled(): self.scaler.update(max(1., factor/2))
         self.skipped += 1
         if factor>1 and math.isfinite(values['loss']):       # float16 ran out of range, not the run
-            if self.rank==0: tqdm.write(f'step {self.step+1} skipped: the gradient left the range of float16, the loss is scaled by {factor/2:g} from now on')
+            self._say('the gradient left the range of float16, the loss is scaled by %g from now on' % (factor/2))
             return
         self.in_row += 1
-        if self.rank==0: tqdm.write(f'step {self.step+1} skipped: loss {values["loss"]:.4g}, gradient norm {values["gradient"]:.4g} ({self.in_row} of {self.cfg.max_bad} in a row)')
+        self._say(f'loss {values["loss"]:.4g}, gradient norm {values["gradient"]:.4g} ({self.in_row} of {self.cfg.max_bad} in a row)')
         if self.in_row<self.cfg.max_bad: return
         where = 'nothing was saved, no folder was given'
         if self.store:
             path = self.store.folder/f'bad-step-{self.step+1:08d}-rank{self.rank}.pt'
             with replacing(path) as part: torch.save(batches, part)
             where = f'the batch is in {path} for study'
-        raise DivergedError(f'{self.in_row} steps in a row had no finite gradient: {where}; lower adam_lr or muon_lr and start the same command in a new folder')
+        raise DivergedError(f'{self.in_row} steps in a row had no finite gradient: {where}; '
+                            'lower adam_lr or muon_lr and start the same command in a new folder')
+
+    def _say(self, why:str):
+        if self.rank==0: tqdm.write(f'step {self.step+1} skipped: {why}')
 
 # %% ../nbs/24_train.ipynb #aa786857
 def weights_of(
@@ -385,7 +417,8 @@ def keep_average(
     "Put the averaged weights into the model; a `DivergedError` refuses weights that are not finite."
     weights = weights_of(trainer)
     if not all(w.isfinite().all() for w in weights.values()):
-        raise DivergedError('training ended with weights that are not finite, they are not kept: lower adam_lr or muon_lr and train in a new folder')
+        raise DivergedError('training ended with weights that are not finite, they are not kept: '
+                            'lower adam_lr or muon_lr and train in a new folder')
     trainer.plain.load_state_dict(weights)
     trainer.plain.eval()
 
@@ -395,12 +428,12 @@ def save_run(
     trainer:Trainer,            # A run that has a folder
     metric:float|None=None,     # What the best checkpoint is chosen by: higher is better
 ):
-    "Write everything that going on needs: weights, average, optimizers, counters, history, random states; an `OSError` says why it cannot."
+    "Write everything that going on needs, from weights to random states; an `OSError` says why it cannot."
     t,cuda = trainer,trainer.device.type=='cuda' and torch.cuda.is_initialized()
     rng = gather_object([dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state() if cuda else None)])
     def write():
-        state = dict(model=t.plain.state_dict(), ema=t.ema.copies, opts=[o.state_dict() for o in t.opts], ema_n=t.ema.n, scaler=t.scaler.state_dict(),
-                     rng=rng, **{k:getattr(t, k) for k in _COUNTERS})
+        state = dict(model=t.plain.state_dict(), ema=t.ema.copies, opts=[o.state_dict() for o in t.opts],
+                     ema_n=t.ema.n, scaler=t.scaler.state_dict(), rng=rng, **{k:getattr(t, k) for k in _COUNTERS})
         save_checkpoint(t.store, t.step, send_to_device(state, 'cpu'), t.config, metric)
     on_first(write)
 
@@ -422,8 +455,9 @@ def resume_run(
     t.scaler.load_state_dict(small['scaler'])
     for k in _COUNTERS: setattr(t, k, small[k])
     if len(rng)==t.world:
-        torch.set_rng_state(rng[t.rank]['cpu'])
-        if t.device.type=='cuda' and rng[t.rank]['cuda'] is not None: torch.cuda.set_rng_state(rng[t.rank]['cuda'])
+        cpu,cuda = rng[t.rank]['cpu'],rng[t.rank]['cuda']
+        torch.set_rng_state(cpu)
+        if t.device.type=='cuda' and cuda is not None: torch.cuda.set_rng_state(cuda)
     return True
 
 def _received(s:dict, name:str, device:torch.device)->object:
@@ -432,15 +466,17 @@ def _received(s:dict, name:str, device:torch.device)->object:
     def outline(x): return x if x.numel()<64 else torch.empty_like(x, device='meta')
     def send(x):
         if x.numel()<64: return x
-        return broadcast(torch.empty(x.shape, dtype=x.dtype, device=device) if x.is_meta else x.to(device, copy=True).contiguous())
+        new = torch.empty(x.shape, dtype=x.dtype, device=device)
+        return broadcast(new if x.is_meta else new.copy_(x))
     shape = on_first(lambda: recursively_apply(outline, part))
     return recursively_apply(send, part if part is not None else shape)
 
 def _as_written(t:Trainer)->dict:
-    "Say what the newest checkpoint should have been told: what the run is told now, before cosines were added."
+    "Say what the newest checkpoint should have been told: the same, before cosines were added."
     for m in t.store.manifests()[:1]:
         before = tuple(m['config'].get('train', {}).get('extend', ()))
-        if before==t.cfg.extend[:len(before)]: return t.config|dict(train=replace(t.cfg, extend=before).told())
+        if before==t.cfg.extend[:len(before)]:
+            return t.config|dict(train=replace(t.cfg, extend=before).told())
     return t.config
 
 # %% ../nbs/24_train.ipynb #0bdd4958
@@ -458,7 +494,8 @@ def log_line(
 )->dict[str,float]:               # The new line of the history
     "Add a line to the history: means since the last one, seconds so far and the share of them spent waiting for data."
     t,n = trainer,trainer.sums.pop('steps', 0)
-    row = dict(step=t.step, **{k:v/n for k,v in t.sums.items()}, **measured, seconds=t.seconds, waiting=t.wait/max(t.seconds, 1e-9), skipped=t.skipped)
+    row = dict(step=t.step, **{k:v/n for k,v in t.sums.items()}, **measured, seconds=t.seconds,
+               waiting=t.wait/max(t.seconds, 1e-9), skipped=t.skipped)
     t.sums = {}
     t.history.append(row)
     if t.acc.trackers: t.acc.log({k:v for k,v in row.items() if k!='step'}, step=t.step)
@@ -476,11 +513,14 @@ def start_run(
         on_first(lambda: sweep(t.store))
         resume_run(t)
     if t.acc.log_with:
-        flat = {f'{a}.{k}':v if isinstance(v, (int,float,str)) else str(v) for a,d in t.config.items() if isinstance(d, dict) for k,v in d.items()}
+        flat = {f'{a}.{k}':v for a,d in t.config.items() if isinstance(d, dict) for k,v in d.items()}
+        flat = {k:v if isinstance(v, (int,float,str)) else str(v) for k,v in flat.items()}
         on_first(lambda: t.acc.init_trackers('logs', flat, dict(tensorboard=dict(purge_step=t.step))))
-    apart = dict(persistent_workers=True, worker_init_fn=ignore_signals, multiprocessing_context='fork' if sys.platform=='linux' else None) if t.cfg.workers else {}
-    return iter(DataLoader(draws, batch_sampler=Turns(t.cfg, t.rank, t.world, t.step), num_workers=t.cfg.workers, pin_memory=t.device.type=='cuda', collate_fn=collate,
-                           generator=torch.Generator(), **apart))      # a generator of its own: torch's is as the checkpoint left it
+    how = dict(batch_sampler=Turns(t.cfg, t.rank, t.world, t.step), collate_fn=collate, pin_memory=t.device.type=='cuda',
+               generator=torch.Generator())      # of its own: torch's is as the checkpoint left it
+    if t.cfg.workers: how |= dict(num_workers=t.cfg.workers, persistent_workers=True, worker_init_fn=ignore_signals,
+                                  multiprocessing_context='fork' if sys.platform=='linux' else None)
+    return iter(DataLoader(draws, **how))
 
 def run(
     trainer:Trainer,                    # A new run; goes on from its folder's newest checkpoint
@@ -489,23 +529,27 @@ def run(
     progress:bool=True,                 # Show a bar
     collate:Callable|None=None,         # Makes a batch of a list of draws; None stacks them
 )->list[dict]:                          # The history
-    """Train to the last step; `Stopped` after a signal, `DivergedError` when nothing is finite any more, `OSError` when a checkpoint cannot be written,
-    `RuntimeError` when another run holds the folder."""
+    """Train to the last step; `Stopped` after a signal, `DivergedError` when nothing is finite any more, `OSError` when
+    a checkpoint cannot be written, `RuntimeError` when another run holds the folder."""
     t,cfg = trainer,trainer.cfg
     def due(every): return t.step%every==0 or t.step==cfg.total
     with Signals() as signals, ExitStack() as stack:
         if t.store: on_first(lambda: stack.enter_context(locked(t.store.folder)))
         if cfg.recompute: stack.enter_context(recomputed(t.plain))
         turns = start_run(t, draws, collate)
-        bar = stack.enter_context(tqdm(initial=t.step, total=cfg.total, desc='training', unit='step', disable=not progress or t.rank>0))
+        quiet = not progress or t.rank>0
+        bar = stack.enter_context(tqdm(initial=t.step, total=cfg.total, desc='training', unit='step', disable=quiet))
         t.model.train()
         while t.step<cfg.total:
             start = time.perf_counter()
             stop,measured = t.take_step(turns, signals.got),{}
             t.seconds += time.perf_counter()-start
             bar.update()
-            if evaluate and due(cfg.eval_every): measured = pooled_means(t, together(lambda: evaluate(weights_of(t), t.rank, t.world, t.step)))
-            if due(cfg.log_every) or measured: bar.set_postfix({k:f'{v:.4g}' for k,v in log_line(t, measured).items() if k in ('loss','psnr','val')})
+            if evaluate and due(cfg.eval_every):
+                measured = pooled_means(t, together(lambda: evaluate(weights_of(t), t.rank, t.world, t.step)))
+            if due(cfg.log_every) or measured:
+                row = log_line(t, measured)
+                bar.set_postfix({k:f'{row[k]:.4g}' for k in ('loss','psnr','val') if k in row})
             if t.store and (due(cfg.save_every) or measured or stop): save_run(t, measured.get('val'))
             if stop: raise Stopped(_farewell(t), signals.got or signal.SIGTERM)
     for tracker in t.acc.trackers: tracker.finish()
@@ -517,7 +561,7 @@ def _farewell(t:Trainer)->str:
 
 # %% ../nbs/24_train.ipynb #d02ffaeb
 class _Bytes(TorchDispatchMode):
-    "Count the bytes of the tensors that operations make: those alive `now`, and the most that ever were, `peak`."
+    "Count the bytes of the tensors that operations make: those alive `now`, and the `peak`."
     def __init__(self):
         super().__init__()
         self.now,self.peak,self.known = 0,0,set()
@@ -526,11 +570,14 @@ class _Bytes(TorchDispatchMode):
     def _free(self, key, n): self.known.discard(key); self.now -= n
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         given = [o for o in tree_leaves((args, kwargs)) if isinstance(o, Tensor)]
-        if func is torch.ops.aten._local_scalar_dense.default and isinstance(given[0], FakeTensor): return 0     # nobody knows: there are no numbers
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(given[0], FakeTensor):
+            return 0                                           # somebody asks for a number, and there is none
         out = func(*args, **kwargs or {})
         old = {o.untyped_storage()._cdata for o in given}
         for o in tree_leaves(out):
-            if not isinstance(o, Tensor) or (key := (s := o.untyped_storage())._cdata) in old or key in self.known: continue
+            if not isinstance(o, Tensor): continue
+            s = o.untyped_storage()
+            if (key := s._cdata) in old or key in self.known: continue
             self.known.add(key)
             self.now += s.nbytes()
             weakref.finalize(s, self._free, key, s.nbytes())
@@ -544,13 +591,13 @@ def _imagine(model:nn.Module)->nn.Module:
 
 def step_memory(
     model:nn.Module,       # What would be trained; it is not touched
-    loss_of:Callable,      # (a copy of the model, a way to copy another network that the loss uses) -> the loss that `Trainer` takes
+    loss_of:Callable,      # (a copy of the model, a way to copy another network) -> the loss that `Trainer` takes
     batch:object,          # A batch of one draw
     cfg:LoopConfig,        # How
     micro:int|None=None,   # Draws at a time; None: as many as `cfg` says for one process
     device:torch.device=torch.device('cpu'), # Where it would run, which says what precision 'auto' is
-)->dict[str,int]:          # Bytes: weights, average, gradients, optimizer, activations (what comes on top at the worst moment), total
-    "Count what a training step keeps on a device, without taking it: an estimate, a device's libraries come on top."
+)->dict[str,int]:          # Bytes: weights, average, gradients, optimizer, activations (the most on top of these), total
+    "Count what a training step keeps on a device, without taking it; a device's libraries come on top."
     micro = micro or Turns(cfg).micro
     precision = cfg.precision if cfg.precision!='auto' else 'bfloat16' if fast_dtype(device) else 'float32'
     with FakeTensorMode(), _Bytes() as b:
@@ -565,14 +612,15 @@ def step_memory(
         for o in opts: o.step()
         part('optimizer')
         many = recursively_apply(lambda x: torch.empty(micro, *x.shape[1:], dtype=x.dtype), batch)
-        with recomputed(model) if cfg.recompute else nullcontext(), precision_context(torch.device('cpu'), precision): value,_ = loss(model, many)
+        with recomputed(model) if cfg.recompute else nullcontext():
+            with precision_context(torch.device('cpu'), precision): value,_ = loss(model, many)
         value.backward()
         del ema,opts
         return dict(parts, activations=b.peak-at, total=b.peak)
 
 # %% ../nbs/24_train.ipynb #52fe47b3
 def _fits(need:Callable[[int],int], share:int, room:float)->tuple[int,int]|None:
-    "Find how many clips at a time fit, at most, and what they need; None if not even one does. Memory grows in a line."
+    "Find how many draws at a time fit, at most, and what they need, which grows in a line; None if none does."
     one,all_ = need(1),need(share)
     found = [(m, one+(all_-one)*(m-1)//max(1, share-1)) for m in range(share, 0, -1) if share%m==0]
     return next((o for o in found if o[1]<=room), None)
@@ -580,19 +628,22 @@ def _fits(need:Callable[[int],int], share:int, room:float)->tuple[int,int]|None:
 def _size(n:int)->str: return f'{n/1e9:.1f} GB' if n>=1e9 else f'{n/1e6:.1f} MB'
 
 def memory_advice(
-    need:Callable[[LoopConfig,int],dict],  # What `step_memory` says of a config and of so many draws at a time
-    cfg:LoopConfig,                        # How it is meant to be trained
-    free:int|None=None,                    # Bytes that are free on the device; None asks CUDA, and nobody on a CPU
-    what:str='clips',                      # What a draw is
+    need:Callable[[LoopConfig,int],dict], # What `step_memory` says of a config and of so many draws at a time
+    cfg:LoopConfig,                       # How it is meant to be trained
+    free:int|None=None,                   # Bytes that are free on the device; None asks CUDA, and nobody on a CPU
+    what:str='clips',                     # What a draw is
 )->str:                                    # One sentence
     "Say what a step needs and, where that is more than is free, how it would fit."
     here = this_process()
     micro = Turns(cfg, 0, here.num_processes).micro
     if free is None and here.device.type=='cuda': free = torch.cuda.mem_get_info(here.device)[0]
     row = need(cfg, micro)
-    said = f'a step needs about {_size(row["total"])} a device for {micro} {what} at a time (' + ', '.join(f'{k} {_size(v)}' for k,v in row.items() if k!='total' and v) + ')'
+    parts = ', '.join(f'{k} {_size(v)}' for k,v in row.items() if k!='total' and v)
+    said = f'a step needs about {_size(row["total"])} a device for {micro} {what} at a time ({parts})'
     if free is None or row['total']<=.95*free: return said
     ways = [('', cfg)] + [('--recompute ', replace(cfg, recompute=True))]*(not cfg.recompute)
     def total(c, m): return row['total'] if (c, m)==(cfg, micro) else need(c, m)['total']
-    found = [f'{word}--micro {fit[0]} ({_size(fit[1])})' for word,c in ways if (fit := _fits(partial(total, c), micro, .95*free))]
-    return f'{said}, and {_size(free)} are free: ' + (f'add {" or ".join(found)}' if found else f'not even one of the {what} at a time fits, choose a smaller model')
+    fits = [(word, _fits(partial(total, c), micro, .95*free)) for word,c in ways]
+    found = ' or '.join(f'{word}--micro {fit[0]} ({_size(fit[1])})' for word,fit in fits if fit)
+    advice = f'add {found}' if found else f'not even one of the {what} at a time fits, choose a smaller model'
+    return f'{said}, and {_size(free)} are free: {advice}'
