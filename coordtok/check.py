@@ -232,7 +232,7 @@ def _gives(o): return lambda *args, **kw: o
 
 def _pin(x:Tensor, *args)->Tensor:
     "Copy a tensor to memory that a device may read while the program goes on, or so it says."
-    out = x.clone()
+    out = torch.empty_strided(x.size(), x.stride(), dtype=x.dtype).copy_(x)     # an error for expanded tensors
     out._pinned = True
     return out
 

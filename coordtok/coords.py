@@ -107,4 +107,4 @@ def to_device(
 )->Tensor:                 # The same there
     "Copy a tensor to a device; a GPU fetches it from pinned memory, and nobody waits."
     if device.type!='cuda' or x.device.type!='cpu': return x.to(device)
-    return x.pin_memory().to(device, non_blocking=True)
+    return x.contiguous().pin_memory().to(device, non_blocking=True)     # an expanded tensor cannot be pinned
