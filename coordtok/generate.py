@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DIT_RECIPES', 'SOLVERS', 'GenConfig', 'dit_recipe', 'new_dit', 'FlowDraws', 'dit_loss', 'dit_watcher', 'fit_dit',
-           'class_ids', 'sample_generator', 'start_noise', 'sample_planes', 'clip_stream', 'sample_clips', 'grid']
+           'dit_memory', 'class_ids', 'sample_generator', 'start_noise', 'sample_planes', 'clip_stream', 'sample_clips',
+           'grid']
 
 # %% ../nbs/33_generate.ipynb #402f4b87
 import math
@@ -18,14 +19,14 @@ import torch
 from accelerate.utils import send_to_device
 from einops import rearrange
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 from tqdm.auto import tqdm
 
 from .dit import DiTConfig, SiT, check_pair
 from .flow import draw_times, flow_loss, noise_like, sample_ode, sample_sde
 from .latents import LatentSet, latent_stats
 from .tokenizer import CoordTok, precision_context
-from .train import LoopConfig, Trainer, draw_generator, keep_average, run, whose_turn
+from .train import LoopConfig, Trainer, draw_generator, keep_average, run, step_memory, this_process, whose_turn
 from .triplane import Triplane
 from .video import to_uint8
 
@@ -163,6 +164,17 @@ def fit_dit(
     history = run(t, FlowDraws(latents, dit.cfg, cfg.seed), dit_watcher(dit, val, cfg.precision) if val is not None else None, progress)
     keep_average(t)
     return history
+
+# %% ../nbs/33_generate.ipynb #5cd219f0
+def dit_memory(
+    dit:SiT,               # What would be trained
+    latents:LatentSet,     # On what
+    cfg:GenConfig,         # How
+    micro:int|None=None,   # Latents at a time; None: as many as `cfg` says for one process
+)->dict[str,int]:          # As `step_memory`
+    "Count the bytes that a training step keeps on this process's device, without taking it."
+    one = default_collate([FlowDraws(latents, dit.cfg)[0]])
+    return step_memory(dit, lambda model, _: dit_loss(model), one, cfg, micro, this_process().device)
 
 # %% ../nbs/33_generate.ipynb #2eda96cd
 def class_ids(

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,11 +23,12 @@ from torch import Tensor
 from .bank import ClipBank
 from .config import TokConfig
 from .dit import DiTConfig, SiT
-from .generate import DIT_RECIPES, SOLVERS, GenConfig, class_ids, clip_stream, dit_recipe, fit_dit, grid, new_dit
+from coordtok.generate import (DIT_RECIPES, SOLVERS, GenConfig, class_ids, clip_stream, dit_memory, dit_recipe, fit_dit, grid,
+    new_dit)
 from .latents import FileEntries, LatentSet, SyntheticEntries, encode_latents, latent_stats
-from .store import record
+from .store import record, row_name
 from .tokenizer import CoordTok
-from .train import DivergedError, on_first, this_process
+from .train import DivergedError, memory_advice, on_first, this_process
 from .train_cli import (at_least, cache_options, check_folder, check_output, config_given, config_options, load_tokenizer,
     model_config, open_cache, run_options, video_files)
 from .video import frame_counts, write_clip
@@ -166,11 +168,13 @@ def run_train_dit(
 ):
     "Train a transformer on latents; an interrupted run goes on when the same command is typed again."
     if a.threads: torch.set_num_threads(a.threads)
-    check_folder(a.out)
+    for folder in filter(None, (a.out, a.results)): check_folder(folder)
+    row_name(a.name or Path(a.out).resolve().name)
     train,first = dit_recipe(a.recipe, **config_given(a, GenConfig)),this_process().is_main_process
     latents,val = open_sets(a)
     dit = start_dit(a, latents, train)
     if first: print(f'{dit}\n{latents}, {len(val) if val else 0} held out', flush=True)
+    if first: print(memory_advice(partial(dit_memory, dit, latents), train, what='latents'), flush=True)
     history = fit_dit(dit, latents, train, a.out, val, first, None if a.tracker=='none' else a.tracker)
     if first: finish_dit(a, dit, train, latents, history)
 
@@ -190,7 +194,7 @@ def finish_dit(
     last,told = history[-1],latents.told
     data = {k:v for k,v in told.items() if k!='tok'} | dict(data={k:v for k,v in told['data'].items() if k!='classes'})
     row = dict(scale=a.model, recipe=a.recipe, dit=asdict(dit.cfg), params=dit.n_params, train=asdict(train), latents=data, val=a.val, loss=last['loss'], held_out=last.get('held_out'),
-               seconds=last['seconds'], draws_per_second=train.steps*train.batch/last['seconds'], waiting=last['waiting'], skipped=last['skipped'], history=history)
+               seconds=last['seconds'], draws_per_second=train.total*train.batch/last['seconds'], waiting=last['waiting'], skipped=last['skipped'], history=history)
     path = record(a.results or a.out, a.name or Path(a.out).resolve().name, **row)
     print(f'{row["draws_per_second"]:.1f} draws a second, {row["waiting"]:.0%} of the time waiting for them; model in {Path(a.out)/"model"}, row in {path}; loss {last["loss"]:.3f}'
           + (f', held-out {last["held_out"]:.3f}' if 'held_out' in last else ''))
