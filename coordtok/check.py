@@ -77,7 +77,7 @@ class DeviceLog:
     def wait(self,
         why:str,  # What needs the device's answer
     ):
-        "Count a place where the processor stands still until the device has done all it was given."
+        "Count a place where the processor waits until the device has done all it was given."
         self.waits[f'{_place()}: {why}'] += 1
     def copy(self,
         what:Tensor,  # What goes to the device

@@ -186,7 +186,7 @@ def paint(
     slices,device = slice_index(index, n_slices, order),planes.xy.device
     turn,lengths = torch.cat(slices),list(map(len, slices))
     out,done = torch.empty(len(planes.xy), len(index), cfg.patch_dim, device=device),0
-    asked = to_device(index[turn], device).expand(len(out), -1, -1)      # one journey for all slices
+    asked = to_device(index[turn], device).expand(len(out), -1, -1)      # one copy for all slices
     for part in asked.split(lengths, 1):
         out[:,done:done+part.shape[1]] = decoder(planes, part)
         done += part.shape[1]
@@ -212,7 +212,7 @@ class PlaneCoder(TokModel):
         clip:Tensor,                     # uint8, or float in [-1, 1]; (t h w 3) or (b t h w 3); may be shorter than the model
         n_frames:int|Tensor|None=None,   # Real frames of each clip; None means all that were given
         refine:int=0,                    # Gradient steps on the planes through the frozen decoder
-        precision:str='auto',            # 'auto', 'bfloat16' or 'float32'
+        precision:str='auto',            # 'auto', 'bfloat16', 'float16' or 'float32'
         seed:int=0,                      # Seed of the refinement's draws
     )->Triplane:                         # The latent, float32
         "Write clips onto planes; a `ValueError` says what does not fit."
@@ -225,7 +225,7 @@ class PlaneCoder(TokModel):
     def predict(self,
         planes:Triplane,       # The latent
         index:Tensor,          # Patch indices (t, x, y), b n 3 or n 3, long
-        precision:str='auto',  # 'auto', 'bfloat16' or 'float32'
+        precision:str='auto',  # 'auto', 'bfloat16', 'float16' or 'float32'
     )->Tensor:                 # Patches in [-1, 1], b n pt*ph*pw*3
         "Answer a list of positions, which attend to one another; a `ValueError` names one out of range."
         planes = check_planes(planes, self.cfg, self.device)
@@ -240,7 +240,7 @@ class PlaneCoder(TokModel):
         rows:slice|int|None=None,       # Pixel rows wanted
         cols:slice|int|None=None,       # Pixel columns wanted
         order:str='contiguous',         # 'contiguous' runs in (t, x, y) order, or 'strided': every n_slices-th frame
-        precision:str='auto',           # 'auto', 'bfloat16' or 'float32'
+        precision:str='auto',           # 'auto', 'bfloat16', 'float16' or 'float32'
     )->Tensor:                          # Clips in [-1, 1], b t h w 3
         "Paint the part of the clips that is asked for; nothing else is computed."
         planes,cfg = check_planes(planes, self.cfg, self.device),self.cfg
