@@ -416,7 +416,7 @@ def keep_average(
 ):
     "Put the averaged weights into the model; a `DivergedError` refuses weights that are not finite."
     weights = weights_of(trainer)
-    if not all(w.isfinite().all() for w in weights.values()):
+    if not torch.stack([w.isfinite().all() for w in weights.values()]).all():
         raise DivergedError('training ended with weights that are not finite, they are not kept: '
                             'lower adam_lr or muon_lr and train in a new folder')
     trainer.plain.load_state_dict(weights)
