@@ -7,7 +7,7 @@ __all__ = ['EXTENSIONS', 'to_float', 'to_uint8', 'resize_clip', 'VideoError', 'w
            'VideoInfo', 'video_info', 'read_clip', 'frame_counts', 'VideoFolder']
 
 # %% ../nbs/02_video.ipynb #6e4dc5af
-import json, os, warnings
+import gc, json, os, warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -139,6 +139,9 @@ def _check_file(path:str|os.PathLike) -> Path:
     if not path.is_file(): raise VideoError(f'{path} is not a regular file: save the video to disk first')
     if not path.stat().st_size: raise VideoError(f'{path} is empty (0 bytes): copy or download it again')
     return path
+
+# %% ../nbs/02_video.ipynb #098dfce9
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=gc.freeze)   # not on Windows, which does not fork
 
 # %% ../nbs/02_video.ipynb #fe72a7f7
 @contextmanager
