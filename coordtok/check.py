@@ -105,7 +105,8 @@ def _place()->str:
     frame = sys._getframe()
     while frame.f_back and foreign(frame.f_code): frame = frame.f_back
     file = frame.f_code.co_filename
-    return f'{frame.f_code.co_name}, line {frame.f_lineno} of {"a cell" if "ipy" in file else Path(file).name}'
+    where = 'a cell' if 'ipy' in file else Path(file).name
+    return f'{frame.f_code.co_name}, line {frame.f_lineno} of {where}'
 
 # %% ../nbs/01_check.ipynb #c05fb55d
 class _Pretended(Tensor):
@@ -232,7 +233,7 @@ def _gives(o): return lambda *args, **kw: o
 
 def _pin(x:Tensor, *args)->Tensor:
     "Copy a tensor to memory that a device may read while the program goes on, or so it says."
-    out = torch.empty_strided(x.size(), x.stride(), dtype=x.dtype).copy_(x)     # an error for expanded tensors
+    out = torch.empty_strided(x.size(), x.stride(), dtype=x.dtype).copy_(x)    # not for expanded tensors
     out._pinned = True
     return out
 

@@ -55,7 +55,7 @@ class Decoder(nn.Module):
     )->Tensor:            # Patches, b n p
         "Predict the patches at `index`; they attend to one another, so company matters."
         coords = unit_coords(index, self.cfg.grid)
-        reads = modulate(read_triplane(planes, coords), coords, self.cfg.waves)    # float32 even under autocast
+        reads = modulate(read_triplane(planes, coords), coords, self.cfg.waves)  # float32 under autocast, too
         x = self.embed(reads.to(self.embed.weight.dtype)) + self.pos(index)
         for block in self.blocks: x = block(x)
         return self.project(self.norm(x))

@@ -32,7 +32,7 @@ def hold_last(
 def fill_past(
     clip:Tensor,      # Clips in [-1, 1], b t h w c
     n_frames:Tensor,  # Real frames of each, at least 1, b long
-    pad:str,          # The config's: 'exclude' holds the last real frame, 'bias' puts -3 as the released code does
+    pad:str,          # Of the config: 'exclude' holds the last real frame, 'bias' puts -3 as the released code
 )->Tensor:            # Clips of the same shape
     "Overwrite the frames past the end with what the encoder learned to find there."
     if pad!='bias': return hold_last(clip, n_frames)
@@ -97,12 +97,12 @@ def pool_tokens(
     (t,h,w),x = tokens.shape[1:4],tokens.float()
     seen = real/real.sum(1, keepdim=True)
     with _exact(tokens.device):
-        means = Triplane(torch.einsum('bthwd,tk,bt->bhwkd', x, weigh(t), seen), torch.einsum('bthwd,hk->btwkd', x, weigh(h)/h),
-                         torch.einsum('bthwd,wk->bthkd', x, weigh(w)/w)).map(lambda o: o.to(tokens.dtype))
+        xy = torch.einsum('bthwd,tk,bt->bhwkd', x, weigh(t), seen)
+        yt,xt = torch.einsum('bthwd,hk->btwkd', x, weigh(h)/h),torch.einsum('bthwd,wk->bthkd', x, weigh(w)/w)
     def fit(o, size):
-        o = F.adaptive_avg_pool2d(rearrange(o, 'b h w k d -> b (k d) h w'), size)
+        o = F.adaptive_avg_pool2d(rearrange(o.to(tokens.dtype), 'b h w k d -> b (k d) h w'), size)
         return rearrange(o, 'b d h w -> b h w d')
-    return Triplane(*(fit(o, s) for o,s in zip(means, sub_grids.values())))
+    return Triplane(*(fit(o, s) for o,s in zip((xy, yt, xt), sub_grids.values())))
 
 # %% ../nbs/12_encoder.ipynb #49eff179
 def _gain(

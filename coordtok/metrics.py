@@ -71,8 +71,8 @@ def ssim(
     if min(a.shape[-2:])<11: raise ValueError(f'frames of {tuple(a.shape[-2:])} are smaller than the 11x11 window of SSIM')
     from torchmetrics.functional.image import structural_similarity_index_measure   # here: it takes seconds to load
     def one(p, q):
-        full = structural_similarity_index_measure(p, q, data_range=1., reduction='none', return_full_image=True)[1]
-        return full[...,5:-5,5:-5].mean()      # windows that lie inside the frame
+        whole = structural_similarity_index_measure(p, q, data_range=1., reduction='none', return_full_image=True)
+        return whole[1][...,5:-5,5:-5].mean()      # windows that lie inside the frame
     return torch.stack([one(p, q) for p,q in zip(a, b)])
 
 # %% ../nbs/22_metrics.ipynb #8f3252b8
@@ -121,7 +121,7 @@ def _dct_box(
     "Keep the box of lowest 3-D frequencies that holds most energy among all with at most `n_scalars` coefficients."
     mats = [_dct_matrix(n, unit.device) for n in unit.shape[1:]]
     freq = torch.einsum('cthw,at,bh,dw->cabd', unit, *mats)
-    energy = freq.square().sum(0).cpu().double().cumsum(0).cumsum(1).cumsum(2)   # inside the box that ends here
+    energy = freq.square().sum(0).cpu().double().cumsum(0).cumsum(1).cumsum(2) # inside the box that ends here
     i,j,k = (torch.arange(1, n+1) for n in unit.shape[1:])
     fits = i[:,None,None]*j[:,None]*k <= n_scalars//3
     i,j,k = map(int, torch.unravel_index(energy.where(fits, -1.).argmax(), energy.shape))

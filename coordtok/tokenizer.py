@@ -22,8 +22,8 @@ from .encoder import Encoder
 from .refine import refine_planes
 from .triplane import Triplane
 from .video import to_float
-from .weights import (HubModel, WeightsError, convert_official, kept_hash, load_weights, official_config, pretrained_folder,
-    saved_name, unwrap_official)
+from .weights import (HubModel, WeightsError, convert_official, kept_hash, load_weights, official_config,
+    pretrained_folder, saved_name, unwrap_official)
 
 # %% ../nbs/16_tokenizer.ipynb #2ec778f9
 def _real_frames(n_frames:int|Tensor|None, b:int, t:int)->Tensor:
@@ -81,7 +81,7 @@ def check_index(
         raise ValueError(f'index of shape {tuple(index.shape)} must be (n, 3) or ({b}, n, 3)')
     if index.is_floating_point() or index.dtype==torch.bool: raise ValueError(f'index must be integers (t, x, y), got {index.dtype}')
     bad = (index<0).any(-1)
-    for axis,n in enumerate(cfg.grid): bad = bad|(index[...,axis]>=n)       # where the index is: on the CPU nobody waits
+    for axis,n in enumerate(cfg.grid): bad = bad|(index[...,axis]>=n)      # before it is copied: nobody waits
     if bad.any(): raise ValueError(f'index {index[bad][0].tolist()} lies outside the grid {cfg.grid} of patches')
     index = to_device(index.long(), device)
     return index.expand(b, -1, -1) if index.ndim==2 or len(index)!=b else index
@@ -118,7 +118,8 @@ def slice_index(
 def _cpu_has_bfloat16()->bool:
     "Ask the processor whether it multiplies bfloat16 matrices itself, and PyTorch whether it lets it."
     if not hasattr(torch.cpu, 'get_capabilities'):       # before PyTorch 2.11 only x86 can be asked
-        return any(getattr(torch.cpu, k, bool)() for k in ('_is_avx512_bf16_supported','_is_amx_tile_supported'))
+        known = '_is_avx512_bf16_supported','_is_amx_tile_supported'
+        return any(getattr(torch.cpu, k, bool)() for k in known)
     has = torch.cpu.get_capabilities()
     if has.get('bf16'): return torch.backends.mkldnn.is_available()      # ARM; not used by PyTorch on a Mac
     return bool(has.get('avx512_bf16') or has.get('amx_bf16'))
@@ -199,7 +200,7 @@ def _take(
     axis:int,     # Along which axis
     at:Tensor,    # Places, on the CPU
 )->Tensor:        # The same with these places only
-    "Take places along an axis; neighbours in order are cut out without a copy of their numbers to the device."
+    "Take places along an axis; neighbours in order without a copy of their numbers to the device."
     first,n = int(at[0]),len(at)
     if torch.equal(at, torch.arange(first, first+n)): return clip.narrow(axis, first, n)
     return clip.index_select(axis, to_device(at, clip.device))

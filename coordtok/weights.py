@@ -141,17 +141,18 @@ def _marks(
     model:nn.Module,  # With a config `cfg`
 )->list:              # Equal to an earlier one as long as nothing has changed
     "Say which numbers a model holds without reading them."
+    def mark(o): return o._version,o.dtype,o.shape,o.stride(),o.storage_offset(),StorageWeakRef(o.untyped_storage())
     named = [*model.named_parameters(), *model.named_buffers()]
-    return [model.cfg.to_json(), *((k, o._version, o.dtype, o.shape, o.stride(), o.storage_offset(), StorageWeakRef(o.untyped_storage()))
-                                   for k,o in named)]
+    return [model.cfg.to_json(), *((k, *mark(o)) for k,o in named)]
 
 def kept_hash(
     model:nn.Module,  # With a config `cfg`
 )->str:               # Sixteen hex digits
     "Fingerprint a model as `weights_hash` does, again only after its config or a weight has changed."
-    now = _marks(model)
-    if model not in _HASHES or _HASHES[model][0]!=now: _HASHES[model] = now,weights_hash(model.cfg, model.state_dict())
-    return _HASHES[model][1]
+    now,(then,known) = _marks(model),_HASHES.get(model, (None, None))
+    if now!=then: known = weights_hash(model.cfg, model.state_dict())
+    _HASHES[model] = now,known
+    return known
 
 # %% ../nbs/14_weights.ipynb #62ef92a4
 def atomic_save(
@@ -175,9 +176,11 @@ def save_weights(
 def _check_state(model:nn.Module, state:dict[str,Tensor])->dict[str,Tensor]:
     "Raise a `WeightsError` unless these are whole weights of the model."
     parts = [k for k,o in state.items() if hasattr(o, 'full_tensor')]
-    if parts: raise WeightsError(f'{parts[0]} is cut up among processes: gather the weights and pass them, save_pretrained(folder, state=...)')
+    if parts:
+        raise WeightsError(f'{parts[0]} is cut up among processes: gather the weights and pass them, '
+                           'save_pretrained(folder, state=...)')
     odd = sorted(set(state)^set(model.state_dict()))
-    if odd: raise WeightsError(f'the weights to save are not those of the model: {odd[0]} is missing or unknown, with {len(odd)-1} more')
+    if odd: raise WeightsError(f'weights to save do not fit the model: {odd[0]} is missing or unknown, with {len(odd)-1} more')
     return state
 
 class HubModel(PyTorchModelHubMixin):
@@ -188,29 +191,30 @@ class HubModel(PyTorchModelHubMixin):
     def save_pretrained(self,
         folder:str|Path,                        # Made if it is not there
         dtype:torch.dtype|None=None,            # Store weights as this: torch.float16 for half the bytes
-        state:dict[str,Tensor]|None=None,       # Weights to store, where the model's own are cut up; None means its own
+        state:dict[str,Tensor]|None=None,       # Weights to store, where its own are cut up; None means its own
         push_to_hub:bool=False,                 # Push the files to the hub as well
         repo_id:str|None=None,                  # Where on the hub, owner/name; None means the folder's name
         model_card_kwargs:dict|None=None,       # Passed on to `huggingface_hub` for the README.md
         config:object=None,                     # Ignored: the model knows its own
-        **kw,                                   # As in its `push_to_hub`: token, private, branch, commit_message ...
+        **kw,                                   # As in its `push_to_hub`: token, private, branch ...
     )->str|None:                                # Address of the commit, if pushed
         "Write config.json, model.safetensors and, where there is none, README.md; all of them or nothing."
         folder,state = Path(folder),_check_state(self, self.state_dict() if state is None else state)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix='.saving-') as new:
             save_weights(Path(new)/'model.safetensors', state, dtype)
-            super().save_pretrained(new, config=dict(cfg=asdict(self.cfg)), model_card_kwargs=model_card_kwargs)
+            mine = dict(cfg=asdict(self.cfg))
+            super().save_pretrained(new, config=mine, model_card_kwargs=model_card_kwargs)
             if (folder/'README.md').exists(): (Path(new)/'README.md').unlink()
             for f in sorted(Path(new).iterdir(), reverse=True): move(f, folder/f.name)
         if push_to_hub: return self._push(folder, repo_id or folder.name, **kw)
 
-    def _push(self, folder:Path, repo_id:str, token=None, private=None, branch=None, commit_message='Push a model of coordtok', **kw)->str:
+    def _push(self, folder:Path, repo_id:str, token=None, private=None, branch=None, **kw)->str:
         "Upload the files of a folder in one commit."
         api = HfApi(token=token)
         repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
-        kw = dict(allow_patterns=list(self._FILES))|kw
-        return api.upload_folder(repo_id=repo_id, repo_type='model', folder_path=folder, revision=branch, commit_message=commit_message, **kw)
+        kw = dict(allow_patterns=list(self._FILES), commit_message='Push a model of coordtok')|kw
+        return api.upload_folder(repo_id=repo_id, repo_type='model', folder_path=folder, revision=branch, **kw)
 
 def saved_name(
     name:str|Path,  # What `from_pretrained` was given
