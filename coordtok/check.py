@@ -255,7 +255,8 @@ def _pretences(log:DeviceLog, memory:int)->list[tuple[object,dict]]:
     chip = SimpleNamespace(name='pretended', total_memory=memory, major=8, minor=0, multi_processor_count=1)
     cuda = dict(_about(log, memory), **{k:_gives(None) for k in (
         '_lazy_init','set_device','manual_seed_all','set_rng_state','set_rng_state_all')},
-        is_initialized=_gives(True), current_device=_gives(0), get_device_name=_gives(chip.name),
+        is_initialized=_gives(True), is_current_stream_capturing=_gives(False),
+        current_device=_gives(0), get_device_name=_gives(chip.name),
         get_device_properties=_gives(chip), mem_get_info=_gives((memory, memory)),
         is_bf16_supported=lambda including_emulation=True: including_emulation,
         get_rng_state=lambda *args: torch.get_rng_state(), get_rng_state_all=lambda: [torch.get_rng_state()])
