@@ -449,7 +449,7 @@ def resume_run(
     if not (found := on_first(read)): return False
     t.step,small = found
     t.plain.load_state_dict(_received(s, 'model', t.device))
-    if t.cfg.ema: t.ema.copies = _received(s, 'ema', t.device)
+    if t.cfg.ema: t.ema.copies = {k:o.to(t.device) for k,o in _received(s, 'ema', t.device).items()}   # small ones too
     for o,state in zip(t.opts, _received(s, 'opts', t.device)): o.load_state_dict(state)
     t.ema.n,rng = small['ema_n'],small['rng']
     t.scaler.load_state_dict(small['scaler'])
