@@ -53,8 +53,8 @@ def clips_of(
 def load_model(
     name:str,        # A bundled name, a folder, a hub repository, or a released .pth
 )->CoordTok:         # On the best device there is
-    "Load a tokenizer and put it on the GPU where there is one."
-    return load_tokenizer(name).to('cuda' if torch.cuda.is_available() else 'cpu')
+    "Load a tokenizer and put it on this process's device: a GPU where there is one."
+    return load_tokenizer(name).to(this_process().device)
 
 # %% ../nbs/51_cli.ipynb #1dbec4bb
 def run_encode(

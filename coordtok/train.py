@@ -485,7 +485,8 @@ def pooled_means(
     sums:dict[str,tuple[float,float]],       # Of this process: a sum and a count for every name
 )->dict[str,float]:                          # Means over all processes
     "Pool statistics exactly: add sums and counts first, divide after."
-    both = trainer.acc.reduce(torch.tensor(list(sums.values()), dtype=torch.float64, device=trainer.acc.device), 'sum')
+    both = torch.tensor(list(sums.values()), dtype=torch.float64)
+    if trainer.world>1: both = trainer.acc.reduce(both.to(trainer.device), 'sum').cpu()      # one process asks no device for float64
     return dict(zip(sums, (both[:,0]/both[:,1]).tolist()))
 
 def log_line(
