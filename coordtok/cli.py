@@ -8,6 +8,7 @@ __all__ = ['clips_of', 'load_model', 'run_encode', 'run_decode', 'run_info', 'ru
 
 # %% ../nbs/51_cli.ipynb #0d33461a
 import argparse
+import json
 import sys
 import time
 import warnings
@@ -24,7 +25,7 @@ from .config import TokConfig
 from .evaluate import EvalClips, evaluate_files
 from .generate_cli import dit_options, generate_options, latent_options, run_generate, run_latents, run_train_dit
 from .metrics import psnr
-from .store import record
+from .store import differences, record
 from .synthetic import bundled_clip
 from .tokenizer import CoordTok
 from .tokens import load_tokens, save_tokens
@@ -145,15 +146,20 @@ def run_eval(
     "Measure a model on full-length clips; an interrupted evaluation goes on when the same command is typed again."
     state = this_process()
     check_folder(a.results)
+    if a.keep and Path(a.keep).exists(): raise ValueError(f'--keep {a.keep} is there already: name another file, or remove it')
     if a.keep: check_output(a.keep)
     tok = load_tokenizer(a.model).to(state.device)
     if not all(w.isfinite().all() for w in tok.state_dict().values()):
         raise ValueError(f'{a.model} has weights that are not finite: train or download it again')
     data,start = EvalClips(video_files(a.data), tok.cfg, a.clips, a.seed),time.perf_counter()
+    name = a.name or f'eval_{tok.name}_refine{a.refine}'
+    asked,old = dict(data=a.data, clips=a.clips, seed=a.seed, refine=a.refine),Path(a.results)/f'{name}.json'
+    if old.exists() and (other := {k:v for k,v in differences(json.loads(old.read_text()), asked).items() if k in asked}):
+        said = ', '.join(f'{k} was {was}, now {now}' for k,(was,now) in other.items())
+        raise ValueError(f'{old} holds another evaluation ({said}): add --name for this one')
     row = evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep)
     if not state.is_main_process: return
-    path = record(a.results, a.name or f'eval_{tok.name}_refine{a.refine}', model=tok.name, model_hash=tok.hash, data=a.data, clips=a.clips, seed=a.seed,
-                  refine=a.refine, precision=a.precision, seconds=time.perf_counter()-start, **row)
+    path = record(a.results, name, model=tok.name, model_hash=tok.hash, **asked, precision=a.precision, seconds=time.perf_counter()-start, **row)
     print(f'{row["n_clips"]} clips ({row["left_out"]} left out): PSNR {row["psnr"]:.2f} dB, SSIM {row["ssim"]:.3f}, '
           f'whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
 

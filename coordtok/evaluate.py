@@ -8,6 +8,7 @@ __all__ = ['NUMBERS', 'EvalClips', 'read_results', 'evaluate_files']
 # %% ../nbs/29_evaluate.ipynb #fb4a1ce0
 import json
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
@@ -114,6 +115,8 @@ def evaluate_files(
             with replacing(keep) as path: path.write_text(''.join(json.dumps(r)+'\n' for r in rows))
         shutil.rmtree(part, ignore_errors=True)
     left = [r['left_out'] for r in rows if 'left_out' in r]
+    if state.is_main_process:
+        for said in left[:5]: warnings.warn(f'left out: {said}')
     if not good: raise VideoError(f'none of {len(rows)} clips could be read: name videos that play and have {tok.cfg.clip[0]} frames; the first: {left[0]}')
     means = torch.tensor([[r[k] for k in NUMBERS] for r in good], dtype=torch.float64).mean(0)
     return dict(zip(NUMBERS, means.tolist()), n_clips=len(good), left_out=len(left))
