@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .tokenizer import fast_dtype
+from .support.devices import fast_dtype
 
 # %% ../nbs/23_optimizer.ipynb #da174ea9
 def orthogonalize(
