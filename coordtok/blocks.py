@@ -22,7 +22,8 @@ class Attention(nn.Module):
         out_bias:bool=True, # Bias on the output
     ):
         super().__init__()
-        self.heads,self.q,self.kv,self.out = heads,nn.Linear(d,d,bias),nn.Linear(d,2*d,bias),nn.Linear(d,d,out_bias)
+        self.heads,self.q,self.kv,self.out = heads,nn.Linear(d,d,bias),nn.Linear(d,2*d,bias),nn.Linear(d,d,
+            out_bias)
     def forward(self,
         x:Tensor,              # Rows that ask, b n d
         kv:Tensor|None=None,   # Rows that are asked, b m d

@@ -56,7 +56,8 @@ def decoded_views(
 )->Tensor:             # Views, b t/4 48 48, on the CPU
     "Decode only the frames that the classifier sees."
     frames = slice(0, tok.cfg.clip[0], 4)
-    return torch.cat([motion_views(tok.decode(planes.map(lambda o: o[k:k+1]), frames=frames, precision=precision).cpu(), 1) for k in range(len(planes.xy))])
+    return torch.cat([motion_views(tok.decode(planes.map(lambda o: o[k:k+1]), frames=frames,
+                                              precision=precision).cpu(), 1) for k in range(len(planes.xy))])
 
 # %% ../nbs/34_classifier.ipynb #a39079c4
 class MotionClassifier(nn.Module):
@@ -67,10 +68,13 @@ class MotionClassifier(nn.Module):
         quarters:int=4,                        # Parts of the clip that are kept apart
     ):
         super().__init__()
-        def layer(i, o, first): return [nn.Conv3d(i, o, (3,5,5) if first else 3, 2, (1,2,2) if first else 1), nn.BatchNorm3d(o), nn.ReLU()]
+        def layer(i, o, first):
+            return [nn.Conv3d(i, o, (3,5,5) if first else 3, 2, (1,2,2) if first else 1), nn.BatchNorm3d(o),
+                    nn.ReLU()]
         pairs = zip((2,*channels), channels)
         self.body = nn.Sequential(*(m for k,(i,o) in enumerate(pairs) for m in layer(i, o, k==0)))
-        self.quarters,self.drop,self.head = quarters,nn.Dropout(.3),nn.Linear(2*channels[-1]*quarters, classes)
+        self.quarters,self.drop,self.head = quarters,nn.Dropout(.3),nn.Linear(2*channels[-1]*quarters,
+            classes)
     def features(self,
         views:Tensor,  # Grey views, b t h w
     )->Tensor:         # What was found, b 2*c quarters
@@ -100,7 +104,8 @@ def vary_views(
     r,c = torch.randint(0, 9, (2,), generator=generator).tolist()
     x = F.pad(x, (4,4,4,4), mode='replicate')[:, :, r:r+h, c:c+w]
     if torch.rand((), generator=generator)<.3: x = F.avg_pool2d(x, 3, 1, 1)
-    return x+torch.randn(x.shape, generator=generator)*.05*torch.rand((), generator=generator),torch.where(flip, mirror[labels], labels)
+    return x+torch.randn(x.shape, generator=generator)*.05*torch.rand((),
+        generator=generator),torch.where(flip, mirror[labels], labels)
 
 # %% ../nbs/34_classifier.ipynb #4fff033f
 def fit_classifier(
@@ -114,7 +119,9 @@ def fit_classifier(
     device:torch.device|str='cpu', # Where it learns, and stays
 )->MotionClassifier:          # In eval mode
     "Train a classifier; a `ValueError` says when there is nothing to learn from."
-    if not len(views) or len(views)!=len(labels): raise ValueError(f'{len(views)} views and {len(labels)} labels: give as many of the one as of the other, at least one')
+    if not len(views) or len(views)!=len(labels):
+        raise ValueError(f'{len(views)} views and {len(labels)} labels: give as many of the one as of the '
+                         'other, at least one')
     torch.manual_seed(seed)
     classifier,gen = MotionClassifier().to(device),torch.Generator().manual_seed(seed)
     opt = torch.optim.AdamW(classifier.parameters(), lr, weight_decay=.02)
@@ -144,12 +151,14 @@ def score_samples(
     progress:bool=True,      # Show a bar
     precision:str='auto',    # Of transformer and decoder: 'auto', 'bfloat16' or 'float32'
     **ways,                  # As in `sample_planes`: guidance, steps, solver, seed ...
-)->dict:                     # `generated` and `shuffled`: shares named right; `by_class`: the first of these for each motion; `n`
+)->dict: # `generated` and `shuffled`: shares named right; `by_class`: the first of these for each motion; `n`
     "Generate clips of every motion and let the classifier name them; a `ValueError` says if the model was not made for the motions."
-    if tuple(dit.cfg.labels)!=MOTIONS: raise ValueError(f'{dit.name} has the classes {", ".join(dit.cfg.labels) or "(none)"}: the classifier knows {", ".join(MOTIONS)}')
+    if tuple(dit.cfg.labels)!=MOTIONS:
+        raise ValueError(f'{dit.name} has the classes {", ".join(dit.cfg.labels) or "(none)"}: the classifier knows {", ".join(MOTIONS)}')
     y = torch.arange(n)%len(MOTIONS)
     planes = sample_planes(dit, n, y, precision=precision, progress=progress, **{'batch':20, **ways})
     said = classify_motions(classifier, decoded_views(tok, planes, precision))
     mixed = y[torch.randperm(n, generator=torch.Generator().manual_seed(0))]
     def share(a, b): return (a==b).float().mean().item()
-    return dict(n=n, generated=share(said, y), shuffled=share(said, mixed), by_class={m:share(said[y==k], k) for k,m in enumerate(MOTIONS) if k<n})
+    return dict(n=n, generated=share(said, y), shuffled=share(said, mixed),
+                by_class={m:share(said[y==k], k) for k,m in enumerate(MOTIONS) if k<n})

@@ -47,7 +47,8 @@ def clips_of(
 )->Iterator[Tensor]:      # Clips, t h w 3 uint8; the last may be short
     "Read a file clip by clip; a `VideoError` names the file and the cause."
     total = video_info(path, count=True).frames
-    if start>=total: raise VideoError(f'{path} has {total} frames, none is left at start={start}: choose a start below {total}')
+    if start>=total:
+        raise VideoError(f'{path} has {total} frames, none is left at start={start}: choose a start below {total}')
     end = total if frames is None else min(total, start+frames)
     for s in range(start, end, cfg.clip[0]): yield read_clip(path, min(cfg.clip[0], end-s), cfg.clip[1:], s)
 
@@ -63,15 +64,18 @@ def run_encode(
     a:argparse.Namespace,  # Parsed options
 ):
     "Encode a video file."
-    if Path(a.output).suffix.lower() in EXTENSIONS: raise ValueError(f'{a.output}: tokens are no video, name the file something.ctok')
+    if Path(a.output).suffix.lower() in EXTENSIONS:
+        raise ValueError(f'{a.output}: tokens are no video, name the file something.ctok')
     check_output(a.output, a.input if Path(a.input).exists() else None)
     tok,info,start = load_model(a.model),video_info(a.input),time.perf_counter()
     parts,lengths = [],[]
-    for clip in tqdm(clips_of(a.input, tok.cfg, a.start, a.frames), 'encoding', unit='clip', leave=False, disable=None):
+    for clip in tqdm(clips_of(a.input, tok.cfg, a.start, a.frames), 'encoding', unit='clip', leave=False,
+                     disable=None):
         parts.append(tok.encode(clip, refine=a.refine, precision=a.precision).map(Tensor.cpu))
         lengths.append(len(clip))
     planes = Triplane(*map(torch.cat, zip(*parts)))
-    save_tokens(a.output, planes, tok, info.fps or 25., lengths, 'int8' if a.int8 else 'float16', (info.height,info.width), Path(a.input).name)
+    save_tokens(a.output, planes, tok, info.fps or 25., lengths, 'int8' if a.int8 else 'float16',
+                (info.height,info.width), Path(a.input).name)
     print(f'{a.output}: {sum(lengths)} frames in {len(parts)} x {planes.n_tokens} tokens, {Path(a.output).stat().st_size:,} bytes, '
           f'{time.perf_counter()-start:.1f} s')
 
@@ -83,11 +87,14 @@ def run_decode(
     check_output(a.output, a.input if Path(a.input).exists() else None)
     file = load_tokens(a.input)
     if not a.model and file.model not in bundled_names():
-        raise ValueError(f'{a.input} was made by {file.model} ({file.model_hash}), which is not bundled: pass --model FOLDER')
+        raise ValueError(f'{a.input} was made by {file.model} ({file.model_hash}), which is not bundled: '
+                         'pass --model FOLDER')
     tok,start = load_model(a.model or file.model),time.perf_counter()
     file.check(tok)
-    bar = tqdm(enumerate(file.n_frames), 'decoding', total=len(file.n_frames), unit='clip', leave=False, disable=None)
-    clips = (tok.decode(file.planes.map(lambda o: o[i:i+1]), frames=slice(0, n), precision=a.precision)[0] for i,n in bar)
+    bar = tqdm(enumerate(file.n_frames), 'decoding', total=len(file.n_frames), unit='clip', leave=False,
+               disable=None)
+    clips = (tok.decode(file.planes.map(lambda o: o[i:i+1]), frames=slice(0, n), precision=a.precision)[0]
+             for i,n in bar)
     write_clip(a.output, clips, fps=file.fps)
     print(f'{a.output}: {sum(file.n_frames)} frames at {file.fps:g} per second, {time.perf_counter()-start:.1f} s')
 
@@ -119,7 +126,8 @@ def run_demo(
         recon = tok.decode(planes); end = time.perf_counter()
         print(f'{"encoded" if not k else f"{k} steps of refinement"}: PSNR {psnr(recon, clip).item():.2f} dB, encode {encoded-start:.1f} s, decode {end-encoded:.1f} s')
     size = save_tokens(out/'demo.ctok', planes, tok).stat().st_size
-    print(f'{planes.n_tokens} tokens x {tok.cfg.features}: {size:,} bytes at 16 bits, from {clip.numel():,} bytes of pixels')
+    print(f'{planes.n_tokens} tokens x {tok.cfg.features}: {size:,} bytes at 16 bits, from {clip.numel():,} '
+          'bytes of pixels')
     write_clip(out/'demo.mp4', side_by_side(clip, to_uint8(recon[0])), fps=25)
     save_figure(show_pair(clip, recon[0]), 'demo', out)
     print(f'look at {out/"demo.mp4"} and {out/"demo.png"}')
@@ -131,12 +139,16 @@ def eval_options(
     "Add the options of `coordtok eval`."
     s.add_argument('data', nargs='+', help='video files, folders, and lists as @list.txt')
     s.add_argument('--model', default='tiny', help='bundled name, folder, hub repository or a released .pth')
-    s.add_argument('--clips', type=at_least(1), help='draw so many clips at random (the paper: 10000) instead of the beginning of each file')
+    s.add_argument('--clips', type=at_least(1),
+                   help='draw so many clips at random (the paper: 10000) instead of the beginning of each '
+                        'file')
     s.add_argument('--seed', type=int, default=0, help='of the draws')
     s.add_argument('--refine', type=at_least(0), default=0, help='refinement steps')
-    s.add_argument('--precision', default='auto', choices=['auto','bfloat16','float16','float32'], help='of encoder and decoder')
+    s.add_argument('--precision', default='auto', choices=['auto','bfloat16','float16','float32'],
+                   help='of encoder and decoder')
     s.add_argument('--batch', type=at_least(1), default=4, help='clips a device encodes and decodes at once')
-    s.add_argument('--workers', type=at_least(0), default=0, help='processes that read clips, for each device')
+    s.add_argument('--workers', type=at_least(0), default=0,
+                   help='processes that read clips, for each device')
     s.add_argument('--results', default='data/results', help='folder for the row')
     s.add_argument('--name', help='name of the row (default: made from the model and the refinement)')
     s.add_argument('--keep', metavar='FILE', help='file for the numbers of every clip, a JSON line each')
@@ -147,7 +159,8 @@ def run_eval(
     "Measure a model on full-length clips; an interrupted evaluation goes on when the same command is typed again."
     state = this_process()
     check_folder(a.results)
-    if a.keep and Path(a.keep).exists(): raise ValueError(f'--keep {a.keep} is there already: name another file, or remove it')
+    if a.keep and Path(a.keep).exists():
+        raise ValueError(f'--keep {a.keep} is there already: name another file, or remove it')
     if a.keep: check_output(a.keep)
     tok = load_tokenizer(a.model).to(state.device)
     if not all(w.isfinite().all() for w in tok.state_dict().values()):
@@ -155,12 +168,14 @@ def run_eval(
     data,start = EvalClips(video_files(a.data), tok.cfg, a.clips, a.seed),time.perf_counter()
     name = a.name or f'eval_{tok.name}_refine{a.refine}'
     asked,old = dict(data=a.data, clips=a.clips, seed=a.seed, refine=a.refine),Path(a.results)/f'{name}.json'
-    if old.exists() and (other := {k:v for k,v in differences(json.loads(old.read_text()), asked).items() if k in asked}):
+    if old.exists() and (other := {k:v for k,v in differences(json.loads(old.read_text()), asked).items()
+                                   if k in asked}):
         said = ', '.join(f'{k} was {was}, now {now}' for k,(was,now) in other.items())
         raise ValueError(f'{old} holds another evaluation ({said}): add --name for this one')
     row = evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep)
     if not state.is_main_process: return
-    path = record(a.results, name, model=tok.name, model_hash=tok.hash, **asked, precision=a.precision, seconds=time.perf_counter()-start, **row)
+    path = record(a.results, name, model=tok.name, model_hash=tok.hash, **asked, precision=a.precision,
+                  seconds=time.perf_counter()-start, **row)
     print(f'{row["n_clips"]} clips ({row["left_out"]} left out): PSNR {row["psnr"]:.2f} dB, SSIM {row["ssim"]:.3f}, '
           f'whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
 
@@ -172,41 +187,58 @@ def run_benches(
     if a.threads: torch.set_num_threads(a.threads)
     if a.results: Path(a.results).mkdir(parents=True, exist_ok=True)
     data = dict(paths=[str(f) for f in video_files(a.data)]) if a.data else {}
-    run_bench(a.names or [k for k in BENCHES if k!='data' or data], a.results, dict(data=data) if data else None, BENCHES|GENERATION_BENCHES)
+    run_bench(a.names or [k for k in BENCHES if k!='data' or data], a.results, dict(data=data) if data
+              else None, BENCHES|GENERATION_BENCHES)
 
 # %% ../nbs/commands/07_cli.ipynb #df993f24
 def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     "Describe the command line."
-    p = argparse.ArgumentParser(prog='coordtok', description='Write video as 1280 tokens on three planes, and read any part of it back.')
+    p = argparse.ArgumentParser(prog='coordtok',
+                                description='Write video as 1280 tokens on three planes, and read any part '
+                                            'of it back.')
     sub = p.add_subparsers(dest='verb', required=True, metavar='VERB')
     def verb(word, run, *words, **options):
-        s = sub.add_parser(word, help=run.__doc__, description=run.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        s = sub.add_parser(word, help=run.__doc__, description=run.__doc__,
+                           formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         for w in words: s.add_argument(w)
         for k,(default,text) in options.items():
-            how = dict(action='store_true') if default is False else dict(default=default, type=at_least(int(k=='frames')) if k in ('start','frames','refine') else str)
+            how = dict(action='store_true') if default is False else dict(default=default,
+                type=at_least(int(k=='frames')) if k in ('start','frames','refine') else str)
             s.add_argument(f'--{k}', help=text, **how)
         s.set_defaults(run=run)
         return s
-    model,refine,precision = ('tiny','bundled name, folder or hub repository'),(0,'refinement steps'),('auto','auto, bfloat16 or float32')
-    verb('demo', run_demo, model=model, clip=('orbit','bundled clip'), out=('figures','folder for the results'), refine=(60,'refinement steps'))
-    verb('encode', run_encode, 'input', 'output', model=model, start=(0,'first frame'), frames=(None,'frames in all'), refine=refine,
+    model,refine,precision = ('tiny','bundled name, folder or hub repository'),(0,'refinement steps'),('auto',
+        'auto, bfloat16 or float32')
+    verb('demo', run_demo, model=model, clip=('orbit','bundled clip'),
+         out=('figures','folder for the results'), refine=(60,'refinement steps'))
+    verb('encode', run_encode, 'input', 'output', model=model, start=(0,'first frame'),
+         frames=(None,'frames in all'), refine=refine,
          int8=(False,'one byte a number'), precision=precision)
-    verb('decode', run_decode, 'input', 'output', model=(None,'model, if not the one named in the file'), precision=precision)
+    verb('decode', run_decode, 'input', 'output', model=(None,'model, if not the one named in the file'),
+         precision=precision)
     verb('info', run_info, 'input')
     train_options(verb('train', run_train))
     prepare = verb('prepare', run_prepare, out=(None,'folder for the lists (default: ROOT)'))
-    prepare.add_argument('dataset', choices=['ucf101']); prepare.add_argument('root', help='where the archive was unpacked')
-    prepare.add_argument('--split', type=int, default=1, choices=[1,2,3], help='which official split'); prepare.add_argument('--check', action='store_true', help='read every file')
-    for word,options,run in (('eval', eval_options, run_eval), ('latents', latent_options, run_latents), ('train-dit', dit_options, run_train_dit), ('generate', generate_options, run_generate)): options(verb(word, run))
+    prepare.add_argument('dataset', choices=['ucf101'])
+    prepare.add_argument('root', help='where the archive was unpacked')
+    prepare.add_argument('--split', type=int, default=1, choices=[1,2,3], help='which official split')
+    prepare.add_argument('--check', action='store_true', help='read every file')
+    for word,options,run in (('eval', eval_options, run_eval), ('latents', latent_options, run_latents),
+                             ('train-dit', dit_options, run_train_dit),
+                             ('generate', generate_options, run_generate)):
+        options(verb(word, run))
     bench = verb('bench', run_benches, results=(None,'folder for rows; nothing is written without it'))
-    bench.add_argument('names', nargs='*', metavar='NAME', help=', '.join(BENCHES|GENERATION_BENCHES)+'; without a name all but the last three, which take minutes'); bench.add_argument('--data', nargs='*', default=[], help='files for the data bench')
+    bench.add_argument('names', nargs='*', metavar='NAME',
+                       help=', '.join(BENCHES|GENERATION_BENCHES)+'; without a name all but the last three, '
+                                                                  'which take minutes')
+    bench.add_argument('--data', nargs='*', default=[], help='files for the data bench')
     bench.add_argument('--threads', type=at_least(1), help='CPU threads')
     return p
 
 # %% ../nbs/commands/07_cli.ipynb #1739f3b9
 def main(
     argv:list[str]|None=None,  # Words after the program's name; None takes the real ones
-)->int:                        # 0 done, 1 bad input, 130 or 143 stopped by a signal; bad usage exits with 2 inside argparse
+)->int:  # 0 done, 1 bad input, 130 or 143 stopped by a signal; bad usage exits with 2 inside argparse
     "Run one verb; bad input gives one sentence and no traceback, and a warning is one sentence, too."
     a,usual = parser().parse_args(argv),warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f'coordtok: {message}\n'

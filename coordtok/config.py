@@ -41,11 +41,15 @@ def _check_layers(
     "Raise a `ValueError` unless heads share the widths, counts make sense and every switch is known."
     for side in ('enc', 'dec'):
         d,h = getattr(cfg, f'{side}_width'),getattr(cfg, f'{side}_heads')
-        if d<1 or h<1 or d%h: raise ValueError(f'{side}_width={d} is not a multiple of {side}_heads={h}: change one of the two')
-    allowed = dict(query=('learned','pooled'), pos=('table','axes'), pad=('exclude','bias'), lookup=('index','float'))
+        if d<1 or h<1 or d%h:
+            raise ValueError(f'{side}_width={d} is not a multiple of {side}_heads={h}: change one of the two')
+    allowed = dict(query=('learned','pooled'), pos=('table','axes'), pad=('exclude','bias'),
+                   lookup=('index','float'))
     for name,ok in allowed.items():
-        if getattr(cfg, name) not in ok: raise ValueError(f'{name}={getattr(cfg, name)!r} must be one of {ok}')
-    for name,least in dict(features=1, waves=1, context=0, enc_layers=0, cross_layers=0, dec_layers=0).items():
+        if getattr(cfg, name) not in ok:
+            raise ValueError(f'{name}={getattr(cfg, name)!r} must be one of {ok}')
+    for name,least in dict(features=1, waves=1, context=0, enc_layers=0, cross_layers=0,
+                           dec_layers=0).items():
         if getattr(cfg, name)<least: raise ValueError(f'{name}={getattr(cfg, name)} must be at least {least}')
 
 # %% ../nbs/10_config.ipynb #271c094a
@@ -75,7 +79,8 @@ class TokConfig:
     def __post_init__(self):
         "Turn lists (from JSON) into tuples, then check every size."
         for f in fields(self):
-            if isinstance(getattr(self, f.name), list): object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
+            if isinstance(getattr(self, f.name), list):
+                object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
         _check_sizes(self)
         _check_layers(self)
     @property
@@ -120,7 +125,8 @@ class TokConfig:
         return 3*prod(self.clip)/self.n_scalars
     def __str__(self)->str:
         t,h,w = self.clip
-        return (f'TokConfig({t}x{h}x{w} -> {self.n_tokens} tokens x {self.features}, {self.n_patches} patches of '
+        return (f'TokConfig({t}x{h}x{w} -> {self.n_tokens} tokens x {self.features}, {self.n_patches} '
+                'patches of '
                 f'{"x".join(map(str, self.patch))}, {self.query} queries)')
     def to_json(self)->str:
         "Write the config as JSON with sorted keys: equal configs give equal text."
@@ -143,6 +149,7 @@ class TokConfig:
     @classmethod
     def tiny(cls, **kw)->'TokConfig':
         "Make the size that trains on two CPU cores: the paper's 1280 tokens, pooled queries, a fine grid of sub-embeddings."
-        d = dict(subs=(16,8,8), enc_width=192, enc_heads=3, enc_layers=0, cross_layers=2, dec_width=192, dec_heads=3,
+        d = dict(subs=(16,8,8), enc_width=192, enc_heads=3, enc_layers=0, cross_layers=2, dec_width=192,
+                 dec_heads=3,
                  dec_layers=4, query='pooled', waves=4, pos='axes', context=1024)
         return cls(**{**d, **kw})

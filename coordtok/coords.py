@@ -20,7 +20,8 @@ def _check_cut(
     "Raise a `ValueError` with both numbers unless clips of this shape can be cut."
     if len(shape)!=5: raise ValueError(f'expected clips (b t h w c), got shape {tuple(shape)}')
     if any(n%p for n,p in zip(shape[1:4], patch)):
-        raise ValueError(f'a clip of {tuple(shape[1:4])} is not a multiple of patch={tuple(patch)}: crop the clip or change the patch')
+        raise ValueError(f'a clip of {tuple(shape[1:4])} is not a multiple of patch={tuple(patch)}: crop '
+                         'the clip or change the patch')
 
 # %% ../nbs/11_coords.ipynb #4176b5f9
 def patchify(
@@ -79,9 +80,11 @@ def gather_patches(
     grid = [s//p for s,p in zip(size, patch)]
     if at.type=='cpu' and ((index<0)|(index>=torch.tensor(grid))).any():
         raise IndexError(f'index from {index.amin((0,1)).tolist()} to {index.amax((0,1)).tolist()} leaves the grid {tuple(grid)} of patches')
-    runs = rearrange(clip, 'b t h (w k) c -> (b t h w) (k c)', k=k)                    # a view of a contiguous clip
+    # a view of a contiguous clip
+    runs = rearrange(clip, 'b t h (w k) c -> (b t h w) (k c)', k=k)
     t,x,y = index[...,None,None].unbind(2)                                             # each b n 1 1
-    t = t*i + torch.arange(i, device=at)[:,None] + size[0]*torch.arange(b, device=at)[:,None,None,None]   # frame, counted over the batch
+    # frame, counted over the batch
+    t = t*i + torch.arange(i, device=at)[:,None] + size[0]*torch.arange(b, device=at)[:,None,None,None]
     x = x*j + torch.arange(j, device=at)                                               # pixel row
     line = (t*size[1] + x)*grid[2] + y                                                 # b n i j
     return rearrange(runs.index_select(0, line.flatten()), '(b n i j) q -> b n (i j q)', b=b, i=i, j=j)

@@ -55,7 +55,8 @@ class Decoder(nn.Module):
     )->Tensor:            # Patches, b n p
         "Predict the patches at `index`; they attend to one another, so company matters."
         coords = unit_coords(index, self.cfg.grid)
-        reads = cosine_weighting(read_triplane(planes, coords), coords, self.cfg.waves)  # float32 under autocast, too
+        # float32 under autocast, too
+        reads = cosine_weighting(read_triplane(planes, coords), coords, self.cfg.waves)
         x = self.embed(reads.to(self.embed.weight.dtype)) + self.pos(index)
         for block in self.blocks: x = block(x)
         return self.project(self.norm(x))

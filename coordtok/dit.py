@@ -27,31 +27,45 @@ from .triplane import Triplane
 # %% ../nbs/31_dit.ipynb #9105be4f
 def _check_sizes(cfg:'DiTConfig'):
     "Raise a `ValueError` unless every size is a positive integer and divides what it should."
-    if not isinstance(cfg.plane, tuple) or len(cfg.plane)!=3 or any(not isinstance(o, int) or o<1 for o in cfg.plane):
+    if not isinstance(cfg.plane, tuple) or len(cfg.plane)!=3 or any(not isinstance(o, int) or o<1
+        for o in cfg.plane):
         raise ValueError(f'plane={cfg.plane} must be three positive integers: time, rows, columns')
     for name in ('features', 'patch', 'width', 'depth', 'heads', 'classes'):
         v = getattr(cfg, name)
-        if not isinstance(v, int) or isinstance(v, bool) or v<1: raise ValueError(f'{name}={v} must be a positive integer')
-    if any(s%cfg.patch for s in cfg.plane): raise ValueError(f'plane={cfg.plane} is not a multiple of patch={cfg.patch}: change one of the two')
-    if cfg.width%cfg.heads: raise ValueError(f'width={cfg.width} is not a multiple of heads={cfg.heads}: change one of the two')
-    if cfg.width%4: raise ValueError(f'width={cfg.width} is not a multiple of 4, which the fixed positions need')
+        if not isinstance(v, int) or isinstance(v, bool) or v<1:
+            raise ValueError(f'{name}={v} must be a positive integer')
+    if any(s%cfg.patch for s in cfg.plane):
+        raise ValueError(f'plane={cfg.plane} is not a multiple of patch={cfg.patch}: change one of the two')
+    if cfg.width%cfg.heads:
+        raise ValueError(f'width={cfg.width} is not a multiple of heads={cfg.heads}: change one of the two')
+    if cfg.width%4:
+        raise ValueError(f'width={cfg.width} is not a multiple of 4, which the fixed positions need')
 
 # %% ../nbs/31_dit.ipynb #a8e2e947
 def _check_meaning(cfg:'DiTConfig'):
     "Raise a `ValueError` unless classes, switches and statistics make sense."
     if not 0<=cfg.class_dropout<1: raise ValueError(f'class_dropout={cfg.class_dropout} must lie in [0, 1)')
-    if cfg.class_dropout and cfg.classes==1: raise ValueError(f'class_dropout={cfg.class_dropout} needs two classes or more: there is nothing to drop')
-    if cfg.labels and len(set(cfg.labels))!=cfg.classes: raise ValueError(f'{len(set(cfg.labels))} different labels for {cfg.classes} classes: give one each, or none')
+    if cfg.class_dropout and cfg.classes==1:
+        raise ValueError(f'class_dropout={cfg.class_dropout} needs two classes or more: there is nothing to '
+                         'drop')
+    if cfg.labels and len(set(cfg.labels))!=cfg.classes:
+        raise ValueError(f'{len(set(cfg.labels))} different labels for {cfg.classes} classes: give one '
+                         'each, or none')
     if cfg.gelu not in ('exact','tanh'): raise ValueError(f"gelu={cfg.gelu!r} must be 'exact' or 'tanh'")
     for k,words in dict(interpolant=INTERPOLANTS, prediction=PREDICTIONS).items():
-        if getattr(cfg, k) not in words: raise ValueError(f'{k}={getattr(cfg, k)!r} must be one of {", ".join(words)}')
-    if cfg.skip and cfg.prediction!='velocity': raise ValueError(f'skip=True guesses velocities: it does not go with prediction={cfg.prediction!r}')
-    if not isinstance(cfg.rank, int) or cfg.rank<0: raise ValueError(f'rank={cfg.rank} must be an integer of at least 0')
+        if getattr(cfg, k) not in words:
+            raise ValueError(f'{k}={getattr(cfg, k)!r} must be one of {", ".join(words)}')
+    if cfg.skip and cfg.prediction!='velocity':
+        raise ValueError(f'skip=True guesses velocities: it does not go with prediction={cfg.prediction!r}')
+    if not isinstance(cfg.rank, int) or cfg.rank<0:
+        raise ValueError(f'rank={cfg.rank} must be an integer of at least 0')
     if cfg.rank and not cfg.skip: raise ValueError(f'rank={cfg.rank} is for the guess: set skip=True as well')
     if not cfg.time_scale>0: raise ValueError(f'time_scale={cfg.time_scale} must be positive')
     sizes = [[len(o) for o in s] for s in (cfg.mean, cfg.std)]
-    if sizes not in ([[],[]], [[cfg.features]*3]*2): raise ValueError(f'mean and std must both be 3 x {cfg.features} numbers, or both be empty, got {sizes}')
-    if not all(0<o<float('inf') for row in cfg.std for o in row): raise ValueError('every std must be positive and finite: planes are divided by it')
+    if sizes not in ([[],[]], [[cfg.features]*3]*2):
+        raise ValueError(f'mean and std must both be 3 x {cfg.features} numbers, or both be empty, got {sizes}')
+    if not all(0<o<float('inf') for row in cfg.std for o in row):
+        raise ValueError('every std must be positive and finite: planes are divided by it')
 
 # %% ../nbs/31_dit.ipynb #a5726dce
 @dataclass(frozen=True)
@@ -165,7 +179,8 @@ def grid_code(
 )->Tensor:  # One vector a place, row by row, h*w d
     "Write places of a grid as sines and cosines: half for the column, half for the row."
     def code(n):
-        a = angles(torch.arange(n, dtype=torch.float64, device='cpu'), d//4)      # not every device has float64
+        # not every device has float64
+        a = angles(torch.arange(n, dtype=torch.float64, device='cpu'), d//4)
         return torch.cat([a.sin(), a.cos()], -1)
     both = torch.cat([repeat(code(w), 'w d -> (h w) d', h=h), repeat(code(h), 'h d -> (h w) d', w=w)], -1)
     return both.float().to(torch.empty(0).device)         # where new tensors go
@@ -237,7 +252,8 @@ class DiTBlock(nn.Module):
         c:Tensor,  # Condition, b d
     )->Tensor:     # Rows, b n d
         "Mix rows, then channels, as the condition says."
-        shift1,scale1,gate1,shift2,scale2,gate2 = rearrange(self.cond(F.silu(c)), 'b (six d) -> six b 1 d', six=6)
+        shift1,scale1,gate1,shift2,scale2,gate2 = rearrange(self.cond(F.silu(c)), 'b (six d) -> six b 1 d',
+            six=6)
         x = x + gate1*self.attn(modulate(self.norm(x), shift1, scale1))
         return x + gate2*self.mlp(modulate(self.norm(x), shift2, scale2))
 
@@ -249,7 +265,8 @@ class PlaneHead(nn.Module):
         out:int,  # Numbers in a piece
     ):
         super().__init__()
-        self.norm,self.cond,self.linear = nn.LayerNorm(d, 1e-6, elementwise_affine=False),nn.Linear(d, 2*d),nn.Linear(d, out)
+        self.norm,self.cond,self.linear = nn.LayerNorm(d, 1e-6, elementwise_affine=False),nn.Linear(d,
+            2*d),nn.Linear(d, out)
     def forward(self,
         x:Tensor,  # Rows, b n d
         c:Tensor,  # Condition, b d
@@ -277,7 +294,9 @@ def class_rows(
 )->Tensor:                # Rows of the class table, b long
     "Turn classes into rows of the table; a `ValueError` names a class that is not there."
     if y is None:
-        if cfg.classes>1 and not cfg.guidable: raise ValueError(f'name a class: this model knows {cfg.classes} and was trained with class_dropout=0')
+        if cfg.classes>1 and not cfg.guidable:
+            raise ValueError(f'name a class: this model knows {cfg.classes} and was trained with '
+                             'class_dropout=0')
         return torch.full((b,), cfg.classes if cfg.guidable else 0, device=device)
     one,y = isinstance(y, int),torch.as_tensor(y)
     if y.is_floating_point() or y.dtype==torch.bool or y.ndim>1 or y.numel() not in (1,b):
@@ -295,7 +314,9 @@ class GaussianPreconditioner(nn.Module):
         rank:int=0,   # Directions that have a variance of their own
     ):
         super().__init__()
-        for k,v in dict(middle=torch.zeros(n), rest=torch.ones(n), basis=torch.zeros(rank, n), power=torch.ones(rank)).items(): self.register_buffer(k, v)
+        for k,v in dict(middle=torch.zeros(n), rest=torch.ones(n), basis=torch.zeros(rank, n),
+                        power=torch.ones(rank)).items():
+            self.register_buffer(k, v)
     def gains(self,
         c:Coefficients,   # Of the path, b 1 each
         power:Tensor,     # Variances, k
@@ -315,7 +336,8 @@ class GaussianPreconditioner(nn.Module):
             y,v = x.float()-c.alpha*self.middle,rest.float()
             (k,spread),(k_top,spread_top) = self.gains(c, self.rest),self.gains(c, self.power)
             y_top,v_top = y@self.basis.T,v@self.basis.T
-            return c.d_alpha*self.middle + k*y+spread*v + (k_top*y_top+spread_top*v_top)@self.basis - (k*(y_top@self.basis)+spread*(v_top@self.basis))
+            return (c.d_alpha*self.middle + k*y+spread*v + (k_top*y_top+spread_top*v_top)@self.basis
+                    - (k*(y_top@self.basis)+spread*(v_top@self.basis)))
 
     @torch.no_grad()
     def fit(self,
@@ -324,7 +346,9 @@ class GaussianPreconditioner(nn.Module):
     ):
         "Learn mean, directions and variances from planes; a `ValueError` says when there are fewer clips than directions."
         rank = len(self.power)
-        if rank>=len(rows): raise ValueError(f'rank={rank} directions cannot be found in {len(rows)} clips: encode more, or lower the rank')
+        if rank>=len(rows):
+            raise ValueError(f'rank={rank} directions cannot be found in {len(rows)} clips: encode more, or '
+                             'lower the rank')
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.middle.copy_(rows.mean(0))
@@ -334,7 +358,8 @@ class GaussianPreconditioner(nn.Module):
                 self.basis.copy_(basis[:,:rank].T)
                 self.power.copy_(size[:rank]**2/len(rows))
                 y = y-y@self.basis.T@self.basis
-            left = y.square().mean(0)*y.shape[1]/(y.shape[1]-rank)                   # spread over the directions that remain
+            # spread over the directions that remain
+            left = y.square().mean(0)*y.shape[1]/(y.shape[1]-rank)
             shared = torch.zeros(int(groups.max())+1).index_add_(0, groups, left)/groups.bincount()
             self.rest.copy_(shared[groups].clamp(min=1e-4))
 
@@ -344,16 +369,19 @@ def _start(model:'SiT')->None:
     "Set first weights: Xavier for linear layers, small ones for time and class, zero for conditions and heads."
     for m in model.modules():
         if isinstance(m, nn.Linear): nn.init.xavier_uniform_(m.weight); nn.init.zeros_(m.bias)
-    for b in model.blocks:     # q and kv start as narrow as the layer of 3d outputs that they are parts of in SiT
+    # q and kv start as narrow as the layer of 3d outputs that they are parts of in SiT
+    for b in model.blocks:
         for m in (b.attn.q, b.attn.kv): m.weight.mul_(((m.in_features+m.out_features)/(4*m.in_features))**.5)
     for m in (model.time.mlp[0], model.time.mlp[2], model.classes): nn.init.normal_(m.weight, std=.02)
     heads = model.heads.values()
-    for m in (*(o.cond for o in (*model.blocks, *heads)), *(o.linear for o in heads)): nn.init.zeros_(m.weight)
+    for m in (*(o.cond for o in (*model.blocks, *heads)), *(o.linear for o in heads)):
+        nn.init.zeros_(m.weight)
 
 # %% ../nbs/31_dit.ipynb #9f3e0002
 class SiT(HubModel, nn.Module, coders={DiTConfig: (asdict, lambda d: DiTConfig(**d))},
           library_name='coordtok', tags=['video', 'diffusion'],
-          model_card_template=model_card('A diffusion transformer on the planes of a CoordTok tokenizer.', 'SiT')):
+          model_card_template=model_card('A diffusion transformer on the planes of a CoordTok tokenizer.',
+                                         'SiT')):
     "Predict a velocity for every token of three noisy planes (paper, Table 6)."
     Config = DiTConfig
     def __init__(self,
@@ -368,7 +396,8 @@ class SiT(HubModel, nn.Module, coders={DiTConfig: (asdict, lambda d: DiTConfig(*
         self.blocks = nn.ModuleList(DiTBlock(d, cfg.heads, cfg.gelu) for _ in range(cfg.depth))
         self.heads = nn.ModuleDict({k:PlaneHead(d, n*(1+cfg.doubled)) for k in cfg.grids})
         if cfg.skip: self.guess = GaussianPreconditioner(cfg.n_tokens*cfg.features, cfg.rank)
-        for k in ('mean','std'): self.register_buffer(k, torch.tensor(getattr(cfg, k)), persistent=False)   # the config holds them
+        # the config holds them
+        for k in ('mean','std'): self.register_buffer(k, torch.tensor(getattr(cfg, k)), persistent=False)
         _start(self)
     def run(self,
         planes:Triplane,  # Noisy planes, checked
@@ -394,8 +423,11 @@ class SiT(HubModel, nn.Module, coders={DiTConfig: (asdict, lambda d: DiTConfig(*
         if len(planes)!=3 or [tuple(o.shape[1:]) for o in planes]!=want or len({len(o) for o in planes})!=1:
             raise ValueError(f'planes of shape {[tuple(o.shape) for o in planes]} do not fit this model, which wants (b, ...) of {want}')
         planes,b = Triplane(*planes),len(planes[0])
-        t = torch.full((), float(t), device=self.device) if isinstance(t, (int,float)) else torch.as_tensor(t).to(self.device)
-        if t.ndim>1 or t.numel() not in (1,b): raise ValueError(f'times of shape {tuple(t.shape)} must be one number, or one for each of {b} clips')
+        t = torch.full((), float(t), device=self.device) if isinstance(t,
+            (int,float)) else torch.as_tensor(t).to(self.device)
+        if t.ndim>1 or t.numel() not in (1,b):
+            raise ValueError(f'times of shape {tuple(t.shape)} must be one number, or one for each of {b} '
+                             'clips')
         return planes.map(lambda o: o.to(self.device, self.pos.plane.dtype)), t.expand(b)
 
     def forward(self,
@@ -407,8 +439,11 @@ class SiT(HubModel, nn.Module, coders={DiTConfig: (asdict, lambda d: DiTConfig(*
         "Predict the velocity; a `ValueError` says what does not fit."
         (planes,t),cfg = self._checked(planes, t),self.cfg
         rows = class_rows(y, len(t), cfg, self.device)
-        if hide is not None and not cfg.guidable: raise ValueError('hide is for a model with class_dropout above 0: this one knows no row for a hidden class')
-        if cfg.guidable and (self.training or hide is not None): rows = drop_classes(rows, cfg.class_dropout if hide is None else hide, cfg.classes)
+        if hide is not None and not cfg.guidable:
+            raise ValueError('hide is for a model with class_dropout above 0: this one knows no row for a '
+                             'hidden class')
+        if cfg.guidable and (self.training or hide is not None):
+            rows = drop_classes(rows, cfg.class_dropout if hide is None else hide, cfg.classes)
         return self.run(planes, t, rows)
 
     def guided(self,
@@ -421,14 +456,19 @@ class SiT(HubModel, nn.Module, coders={DiTConfig: (asdict, lambda d: DiTConfig(*
         (planes,t),cfg = self._checked(planes, t),self.cfg
         rows = class_rows(y, len(t), cfg, self.device)
         if scale==1: return self.run(planes, t, rows)
-        if not cfg.guidable: raise ValueError(f'guidance {scale:g} needs a model trained with classes and class_dropout above 0; '
+        if not cfg.guidable:
+            raise ValueError(f'guidance {scale:g} needs a model trained with classes and class_dropout '
+                             'above 0; '
                                               f'this one has {cfg.classes} class{"es" if cfg.classes>1 else ""} and class_dropout=0: use scale 1')
-        out = self.run(planes.map(lambda o: torch.cat([o,o])), torch.cat([t,t]), torch.cat([rows, torch.full_like(rows, cfg.classes)]))
-        return out.map(lambda o: torch.lerp(*o.float().chunk(2)[::-1], scale))   # float32: going further magnifies rounding
+        out = self.run(planes.map(lambda o: torch.cat([o,o])), torch.cat([t,t]),
+                       torch.cat([rows, torch.full_like(rows, cfg.classes)]))
+        # float32: going further magnifies rounding
+        return out.map(lambda o: torch.lerp(*o.float().chunk(2)[::-1], scale))
 
     def _stats(self)->tuple[Tensor,Tensor]:
         "Look up the mean and the spread of each plane."
-        if not self.cfg.mean: raise ValueError(f'{self.name} carries no statistics of its planes: give its config mean and std')
+        if not self.cfg.mean:
+            raise ValueError(f'{self.name} carries no statistics of its planes: give its config mean and std')
         return self.mean,self.std
     def normalise(self,
         planes:Triplane,  # As a tokenizer wrote them
@@ -453,7 +493,8 @@ class SiT(HubModel, nn.Module, coders={DiTConfig: (asdict, lambda d: DiTConfig(*
         dit,state = cls(DiTConfig(**released_fields(w, heads)|kw)),convert_released(w)
         dit.name = Path(source).stem if isinstance(source, (str,Path)) else 'official'
         if not torch.allclose(state.pop('pos.xy').float(), dit.pos.xy, atol=1e-4):      # ours are computed
-            raise WeightsError(f'{dit.name}: pos_embed_xy holds other positions than the fixed sines and cosines')
+            raise WeightsError(f'{dit.name}: pos_embed_xy holds other positions than the fixed sines and '
+                               'cosines')
         load_state(dit, state, dit.name)
         return dit.eval()
 

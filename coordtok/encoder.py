@@ -32,7 +32,7 @@ def hold_last(
 def fill_past(
     clip:Tensor,      # Clips in [-1, 1], b t h w c
     n_frames:Tensor,  # Real frames of each, at least 1, b long
-    pad:str,          # Of the config: 'exclude' holds the last real frame, 'bias' puts -3 as the released code
+    pad:str,  # Of the config: 'exclude' holds the last real frame, 'bias' puts -3 as the released code
 )->Tensor:            # Clips of the same shape
     "Overwrite the frames past the end with what the encoder learned to find there."
     if pad!='bias': return hold_last(clip, n_frames)
@@ -71,7 +71,8 @@ class VideoTransformer(nn.Module):
         "Encode patches."
         x = rearrange(self.embed(patchify(clip, self.cfg.enc_patch)), 'b t h w d -> b (t h w) d') + self.pos
         x = torch.cat([self.cls.expand(len(x), -1, -1), x], 1)
-        if keep is not None: keep = F.pad(keep, (1,0), value=True)[:,None,None]   # the class token is always there
+        # the class token is always there
+        if keep is not None: keep = F.pad(keep, (1,0), value=True)[:,None,None]
         for block in self.blocks: x = block(x, keep)
         return self.norm(x)[:,1:]
 
@@ -134,7 +135,8 @@ class Queries(nn.Module):
         out = [f(_cut(p, g)).expand(len(tokens), -1, -1) for f,p,g in zip(self.embed, self.planes, grids)]
         if self.pool is not None:
             t,h,w = self.cfg.enc_grid
-            pooled = pool_tokens(rearrange(tokens, 'b (t h w) d -> b t h w d', t=t, h=h, w=w), self.cfg.sub_grids, real, self.cfg.waves)
+            pooled = pool_tokens(rearrange(tokens, 'b (t h w) d -> b t h w d', t=t, h=h, w=w),
+                                 self.cfg.sub_grids, real, self.cfg.waves)
             out = [o + f(rearrange(p, 'b h w d -> b (h w) d')) for o,f,p in zip(out, self.pool, pooled)]
         return torch.cat(out, 1)
 

@@ -31,7 +31,8 @@ def each(
     "Apply `f` to tensors as they are, to triplanes plane by plane; a `ValueError` refuses to mix the two."
     first = states[0]
     if len({len(o) if isinstance(o, tuple) else 0 for o in states})>1:
-        raise ValueError(f'expected states of one kind, got {", ".join(type(o).__name__ for o in states)}: give tensors or triplanes')
+        raise ValueError(f'expected states of one kind, got {", ".join(type(o).__name__ for o in states)}: '
+                         'give tensors or triplanes')
     return getattr(type(first), '_make', tuple)(map(f, *states)) if isinstance(first, tuple) else f(*states)
 
 # %% ../nbs/30_flow.ipynb #32a4b9f9
@@ -47,7 +48,8 @@ def mix(
 
 def _beside(weight:float|Tensor, leaf:Tensor)->float|Tensor:
     "Give a weight per sample the axes it lacks."
-    return rearrange(weight, f'b -> b{" 1"*(leaf.ndim-1)}') if torch.is_tensor(weight) and weight.ndim else weight
+    return rearrange(weight,
+                     f'b -> b{" 1"*(leaf.ndim-1)}') if torch.is_tensor(weight) and weight.ndim else weight
 
 # %% ../nbs/30_flow.ipynb #2fa60c57
 class Coefficients(NamedTuple):
@@ -214,10 +216,12 @@ def noise_like(
     "Draw noise in the shape of `x`; a `ValueError` counts generators that are too few or too many."
     if isinstance(source, Generator): return each(lambda o: _send(_normal(o.shape, source), o), x)
     if not isinstance(source, Sequence):
-        if (noise := next(source, None)) is None: raise ValueError('the iterator of noise has run out: it must hold one for each noisy step')
+        if (noise := next(source, None)) is None:
+            raise ValueError('the iterator of noise has run out: it must hold one for each noisy step')
         return noise
     def leaf(o):
-        if len(source)!=len(o): raise ValueError(f'{len(source)} generators for {len(o)} samples: give one each')
+        if len(source)!=len(o):
+            raise ValueError(f'{len(source)} generators for {len(o)} samples: give one each')
         return _send(torch.stack([_normal(o.shape[1:], g) for g in source]), o)
     return each(leaf, x)
 
@@ -258,7 +262,8 @@ def _ask(model:Model, x:State, t:Tensor, source:str, interpolant:str, *targets:s
     "Ask the model once, and say its answer under each of the names wanted."
     out = model(x, t)
     got,want = ([tuple(o.shape) for o in _leaves(s)] for s in (out, x))
-    if got!=want: raise ValueError(f'the model answered with shapes {got} to a state of {want}: they must agree')
+    if got!=want:
+        raise ValueError(f'the model answered with shapes {got} to a state of {want}: they must agree')
     out = each(lambda z, o: o.to(z.dtype), x, out)   # half precision stays inside the model
     return [convert(out, x, t, source, o, interpolant) for o in targets]
 
@@ -269,11 +274,13 @@ def _times(x:State, t:float)->Tensor:
 
 def _grid(start:float, stop:float, steps:int)->list[float]:
     "Cut time into equal steps; a `ValueError` refuses a count below one."
-    if not isinstance(steps, int) or steps<1: raise ValueError(f'steps={steps!r}: take a whole number of steps, at least 1')
+    if not isinstance(steps, int) or steps<1:
+        raise ValueError(f'steps={steps!r}: take a whole number of steps, at least 1')
     return [start + (stop-start)*k/steps for k in range(steps+1)]
 
 # %% ../nbs/30_flow.ipynb #955eb73d
-ODE_SOLVERS = dict(euler=euler_step, heun=heun_step, midpoint=midpoint_step, dopri5=None)   # dopri5 chooses its own steps
+# dopri5 chooses its own steps
+ODE_SOLVERS = dict(euler=euler_step, heun=heun_step, midpoint=midpoint_step, dopri5=None)
 
 @torch.no_grad()
 def sample_ode(
@@ -303,17 +310,22 @@ def _adaptive(f:Field, x:State, start:float, stop:float, tol:float)->State:
     "Let torchdiffeq choose the steps; an `ImportError` says how to get it."
     try: from torchdiffeq import odeint
     except ImportError as e:
-        raise ImportError('the adaptive solver needs torchdiffeq: pip install torchdiffeq, or take euler, heun or midpoint') from e
+        raise ImportError('the adaptive solver needs torchdiffeq: pip install torchdiffeq, or take euler, '
+                          'heun or midpoint') from e
     ends = torch.cat([_times(x, t)[:1] for t in (start, stop)])
     def pack(leaves): return type(x)(*leaves) if isinstance(x, tuple) else leaves[0]
-    def ask(t, o): return tuple(_leaves(f(pack(o), t.item())))      # waits for the device, as the solver does after each step anyway
-    out = odeint(ask, tuple(_leaves(x)), ends, method='dopri5', atol=tol, rtol=tol, options=dict(dtype=ends.dtype))   # float64 times are not for every device
+    # waits for the device, as the solver does after each step anyway
+    def ask(t, o): return tuple(_leaves(f(pack(o), t.item())))
+    # float64 times are not for every device
+    out = odeint(ask, tuple(_leaves(x)), ends, method='dopri5', atol=tol, rtol=tol,
+                 options=dict(dtype=ends.dtype))
     return pack([o[-1] for o in out])
 
 # %% ../nbs/30_flow.ipynb #a9a05a82
 DIFFUSIONS = {
     'constant': lambda t, c, norm: norm*torch.ones_like(t),
-    'sbdm': lambda t, c, norm: norm*c.sigma*c.wronskian/c.alpha,   # that of the classical diffusion whose path this is
+    # that of the classical diffusion whose path this is
+    'sbdm': lambda t, c, norm: norm*c.sigma*c.wronskian/c.alpha,
     'sigma': lambda t, c, norm: norm*c.sigma,
     'linear': lambda t, c, norm: norm*(1-t),
     'decreasing': lambda t, c, norm: 0.25*(norm*torch.cos(math.pi*t)+1).square(),
@@ -322,7 +334,7 @@ DIFFUSIONS = {
 
 def diffusion_coefficient(
     t:Tensor,                    # Times, b
-    form:str='sigma',            # 'constant', 'sbdm', 'sigma', 'linear', 'decreasing' or 'increasing-decreasing'
+    form:str='sigma',  # 'constant', 'sbdm', 'sigma', 'linear', 'decreasing' or 'increasing-decreasing'
     norm:float=1.,               # Size, 0 or more
     interpolant:str='linear',    # Path, for 'sigma' and 'sbdm'
 )->Tensor:                       # w_t, b
@@ -364,7 +376,7 @@ def _sde_grid(steps:int, form:str, last:str|None, size:float, start:float)->list
 def sample_sde(
     model:Model,                                      # Answers `model(x, t)`
     x:State,                                          # Noise to start from
-    source:Source,                                    # Where the noise on the way comes from, as in `noise_like`
+    source:Source,  # Where the noise on the way comes from, as in `noise_like`
     steps:int=250,                                    # How many, the last one included
     solver:str='euler',                               # 'euler' (Euler-Maruyama) or 'heun'
     diffusion:str='sigma',                            # Form of `diffusion_coefficient`
@@ -411,7 +423,7 @@ def flow_loss(
     t:Tensor,                    # Times, b
     interpolant:str='linear',    # Path
     prediction:str='velocity',   # What the model is to say
-)->Tensor:                       # Mean squared error of each sample, b; planes count equally whatever their size
+)->Tensor:  # Mean squared error of each sample, b; planes count equally whatever their size
     "Compare what a model says on the way with the truth about the pair, as the paper does."
     says = _pick(prediction, PREDICTIONS, 'prediction')
     x = interpolate(noise, data, t, interpolant)

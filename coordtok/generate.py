@@ -40,12 +40,13 @@ class GenConfig(LoopConfig):
     muon_lr:float=.03           # Peak step size of Muon
     betas:tuple[float,float]=(.9,.99) # Memory of AdamW
     weight_decay:float=0.       # Decay of the weights
-    ema:float=.9999             # Memory of the averaged weights; shorter at first, about a ninth of the steps so far
+    ema:float=.9999  # Memory of the averaged weights; shorter at first, about a ninth of the steps so far
 
 # %% ../nbs/33_generate.ipynb #b3201ef3
 DIT_RECIPES = dict(
     fast=dict(),
-    paper=dict(steps=600_000, batch=64, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), schedule='constant', warmup=0, clip_grad=0., ema_warmup=False,
+    paper=dict(steps=600_000, batch=64, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), schedule='constant',
+               warmup=0, clip_grad=0., ema_warmup=False,
                save_every=5000, eval_every=10_000))
 
 def dit_recipe(
@@ -67,9 +68,11 @@ def new_dit(
     "Make a model to train, the same for the same seed."
     n = max((int(s['label'].max()) for s in latents.shards), default=-1)+1
     known = dict(classes=1, class_dropout=0., labels=())
-    if classes and (n:=max(n, len(latents.labels)))>1: known = dict(classes=n, class_dropout=dropout, labels=latents.labels)
+    if classes and (n:=max(n, len(latents.labels)))>1:
+        known = dict(classes=n, class_dropout=dropout, labels=latents.labels)
     torch.manual_seed(seed)
-    dit = SiT(replace(cfg, plane=latents.cfg.plane, features=latents.cfg.features, **known, **latent_stats(latents),
+    dit = SiT(replace(cfg, plane=latents.cfg.plane, features=latents.cfg.features, **known,
+                      **latent_stats(latents),
                       tokenizer=latents.tokenizer, tokenizer_hash=latents.tokenizer_hash))
     if dit.cfg.skip: _fit_guess(dit, latents)
     return dit
@@ -77,7 +80,8 @@ def new_dit(
 def _fit_guess(dit:SiT, latents:LatentSet, most:int=4096)->None:
     "Tell the guess what planes are like, from at most so many entries, evenly spread."
     n,f = len(latents),dit.cfg.features
-    rows = [torch.cat([o.flatten() for o in dit.normalise(latents[k*n//min(n, most)][0])]) for k in range(min(n, most))]
+    rows = [torch.cat([o.flatten() for o in dit.normalise(latents[k*n//min(n, most)][0])])
+            for k in range(min(n, most))]
     channel = torch.cat([torch.arange(h*w*f)%f+p*f for p,(h,w) in enumerate(dit.cfg.plane_sizes.values())])
     dit.guess.fit(torch.stack(rows), channel)
 
@@ -109,7 +113,8 @@ def dit_loss(
     known,cfg = dit.cfg.classes>1,dit.cfg
     def loss(model, batch):
         planes,noise,t,y,hide = batch
-        def ask(x, t): return model(x, t, y if known else None, hide if model.training and cfg.guidable else None)
+        def ask(x, t):
+            return model(x, t, y if known else None, hide if model.training and cfg.guidable else None)
         return flow_loss(ask, noise, dit.normalise(planes), t, cfg.interpolant, cfg.prediction).mean(),{}
     return loss
 
@@ -141,14 +146,18 @@ def dit_watcher(
 def _check_fit(dit:SiT, *sets:LatentSet)->None:
     "Raise a `ValueError` unless the latents are what the model was made for."
     c = dit.cfg
-    if not c.mean: raise ValueError(f'{dit.name} carries no statistics of its planes: make it with new_dit(latents, config)')
+    if not c.mean:
+        raise ValueError(f'{dit.name} carries no statistics of its planes: make it with new_dit(latents, '
+                         'config)')
     for latents in sets:
         if (latents.cfg.plane, latents.cfg.features)!=(c.plane, c.features):
             raise ValueError(f'{latents.folder} holds planes of {latents.cfg.plane} x {latents.cfg.features}, the model takes {c.plane} x {c.features}: make the model with new_dit(latents, config)')
         if latents.tokenizer_hash!=c.tokenizer_hash:
             raise ValueError(f'{latents.folder} was encoded by {latents.tokenizer} ({latents.tokenizer_hash}), the model is for {c.tokenizer or "none"} ({c.tokenizer_hash}): encode again with that tokenizer')
-        bad = {int(y) for s in latents.shards for y in s['label'] if not 0<=y<c.classes} if c.classes>1 else set()
-        if bad: raise ValueError(f'{latents.folder} has labels {sorted(bad)}, the model knows 0 to {c.classes-1}: make the model with new_dit(latents, config)')
+        bad = {int(y) for s in latents.shards for y in s['label']
+               if not 0<=y<c.classes} if c.classes>1 else set()
+        if bad:
+            raise ValueError(f'{latents.folder} has labels {sorted(bad)}, the model knows 0 to {c.classes-1}: make the model with new_dit(latents, config)')
 
 def fit_dit(
     dit:SiT,                       # From `new_dit`; trained in place, averaged weights at the end
@@ -162,7 +171,8 @@ def fit_dit(
     "Train, going on from the folder if there is a checkpoint; raises what `run` raises, and a `ValueError` when things do not fit."
     _check_fit(dit, latents, *[val]*(val is not None))
     t = Trainer(dit, dit_loss(dit), cfg, out, dict(model=asdict(dit.cfg), data=latents.manifest), tracker)
-    history = run(t, FlowSamples(latents, dit.cfg, cfg.seed), dit_watcher(dit, val, cfg.precision) if val is not None else None, progress)
+    history = run(t, FlowSamples(latents, dit.cfg, cfg.seed), dit_watcher(dit, val, cfg.precision)
+                  if val is not None else None, progress)
     keep_average(t)
     return history
 
@@ -174,13 +184,15 @@ def class_ids(
 )->Tensor|None:                                     # n long
     "Turn classes into numbers; a `ValueError` names one that is not there."
     if y is None: return None
-    many = y.tolist() if torch.is_tensor(y) and y.ndim else [y] if torch.is_tensor(y) or isinstance(y, (int,str)) else list(y)
+    many = y.tolist() if torch.is_tensor(y) and y.ndim else [y] if torch.is_tensor(y) or isinstance(y,
+        (int,str)) else list(y)
     c = dit.cfg
     for o in many:
         if o not in c.labels and not (isinstance(o, (int,Tensor)) and 0<=o<c.classes):
             names = f': {", ".join(c.labels)}' if c.labels else ''
             raise ValueError(f'unknown class {o!r}: {dit.name} has classes 0 to {c.classes-1}{names}')
-    if len(many) not in (1,n): raise ValueError(f'{len(many)} classes for {n} clips: give one for all, or one each')
+    if len(many) not in (1,n):
+        raise ValueError(f'{len(many)} classes for {n} clips: give one for all, or one each')
     return torch.tensor([c.labels.index(o) if isinstance(o, str) else int(o) for o in many]).expand(n)
 
 # %% ../nbs/33_generate.ipynb #21775ee0
@@ -198,20 +210,28 @@ def start_noise(
 )->Triplane:                                 # Where sampling begins, n ...
     "Draw noise in the shape of planes."
     c = dit.cfg
-    return noise_like(Triplane(*(torch.empty(len(generators), *s, c.features, device=dit.device) for s in c.plane_sizes.values())), generators)
+    return noise_like(Triplane(*(torch.empty(len(generators), *s, c.features, device=dit.device)
+                                 for s in c.plane_sizes.values())), generators)
 
 # %% ../nbs/33_generate.ipynb #a4edb704
-SOLVERS = {'euler':50, 'heun':20, 'midpoint':20, 'dopri5':1, 'sde-euler':250, 'sde-heun':125}   # and their steps
+# and their steps
+SOLVERS = {'euler':50, 'heun':20, 'midpoint':20, 'dopri5':1, 'sde-euler':250, 'sde-heun':125}
 
 def _check_ask(dit:SiT, n:int, y:Tensor|None, steps:int, solver:str, guidance:float, batch:int)->None:
     "Raise a `ValueError` that says what cannot be asked of a model."
-    if solver not in SOLVERS: raise ValueError(f'no solver called {solver!r}: take one of {", ".join(SOLVERS)}')
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps<1: raise ValueError(f'steps={steps!r}: take a whole number of steps, at least 1')
+    if solver not in SOLVERS:
+        raise ValueError(f'no solver called {solver!r}: take one of {", ".join(SOLVERS)}')
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps<1:
+        raise ValueError(f'steps={steps!r}: take a whole number of steps, at least 1')
     if n<1 or batch<1: raise ValueError(f'n={n} and batch={batch} must both be at least 1')
-    if not math.isfinite(guidance): raise ValueError(f'guidance={guidance} must be a number; 1 is the plain prediction')
-    if guidance!=1 and not dit.cfg.guidable: raise ValueError(f'guidance={guidance:g} needs a model trained with classes and class_dropout above 0, and {dit.name} was not: leave guidance at 1')
-    if guidance!=1 and y is None: raise ValueError(f'guidance={guidance:g} needs a class to go towards: name one')
-    if y is None and dit.cfg.classes>1 and not dit.cfg.guidable: raise ValueError(f'{dit.name} was trained with class_dropout=0: name a class')
+    if not math.isfinite(guidance):
+        raise ValueError(f'guidance={guidance} must be a number; 1 is the plain prediction')
+    if guidance!=1 and not dit.cfg.guidable:
+        raise ValueError(f'guidance={guidance:g} needs a model trained with classes and class_dropout above 0, and {dit.name} was not: leave guidance at 1')
+    if guidance!=1 and y is None:
+        raise ValueError(f'guidance={guidance:g} needs a class to go towards: name one')
+    if y is None and dit.cfg.classes>1 and not dit.cfg.guidable:
+        raise ValueError(f'{dit.name} was trained with class_dropout=0: name a class')
 
 # %% ../nbs/33_generate.ipynb #9f9ac22e
 def sample_planes(
@@ -220,32 +240,37 @@ def sample_planes(
     y:int|str|Sequence[int|str]|Tensor|None=None,        # Class for all, or for each; None names none
     steps:int|None=None,                                 # Steps; None takes those of `SOLVERS`
     solver:str='midpoint',                               # ODE: 'euler', 'heun', 'midpoint', 'dopri5'; SDE: 'sde-euler' (the paper), 'sde-heun'
-    guidance:float=1.,                                   # How far to go towards the class: 1 is the plain prediction
+    guidance:float=1.,  # How far to go towards the class: 1 is the plain prediction
     seed:int=0,                                          # Which samples
-    first:int=0,                                         # Number of the first: samples 4 to 7 of a seed are `n=4, first=4`
+    first:int=0,  # Number of the first: samples 4 to 7 of a seed are `n=4, first=4`
     batch:int=4,                                         # Samples at a time
     noise:Triplane|None=None,                            # Where to begin, n ...; None draws it
     precision:str='auto',                                # 'auto', 'bfloat16' or 'float32'
     progress:bool=True,                                  # Show a bar
     watch:Callable[[float,Triplane],None]|None=None,     # Called with time and planes so far, batch by batch; a GPU is waited for each time
-)->Triplane:                                             # Planes as the tokenizer reads them, on the CPU, n ...
+)->Triplane:  # Planes as the tokenizer reads them, on the CPU, n ...
     "Turn noise into planes; a `ValueError` says what cannot be asked."
     n = n if noise is None else len(noise[0])
     y = class_ids(dit, y, n)
     if steps is None: steps = SOLVERS.get(solver, 1)
     _check_ask(dit, n, y, steps, solver, guidance, batch)
     if solver=='dopri5': batch = 1            # its steps depend on all that share a batch
-    parts,ways = [],dict(steps=steps, solver=solver.removeprefix('sde-'), interpolant=dit.cfg.interpolant, prediction=dit.cfg.prediction)
-    bar = tqdm(total=-(-n//batch)*(1 if solver=='dopri5' else steps), desc='sampling', unit='step', disable=not progress, leave=False)
+    parts,ways = [],dict(steps=steps, solver=solver.removeprefix('sde-'), interpolant=dit.cfg.interpolant,
+                         prediction=dit.cfg.prediction)
+    bar = tqdm(total=-(-n//batch)*(1 if solver=='dopri5' else steps), desc='sampling', unit='step',
+               disable=not progress, leave=False)
     def note(t, x):
         bar.update()
         if watch: watch(t, dit.denormalise(x).map(Tensor.cpu))
     with bar, _solving(dit.device, precision):
         for rows in torch.arange(n).split(batch):
             gens = [sample_generator(seed, first+k) for k in rows.tolist()]
-            x = start_noise(dit, gens) if noise is None else Triplane(*noise).map(lambda o: o[rows].to(dit.device, torch.float32))
+            x = start_noise(dit,
+                            gens) if noise is None else Triplane(*noise).map(lambda o: o[rows].to(dit.device,
+                                torch.float32))
             ask = partial(_ask, dit, None if y is None else y[rows].to(dit.device), guidance, precision)
-            out = sample_sde(ask, x, gens, watch=note, **ways) if solver.startswith('sde-') else sample_ode(ask, x, watch=note, **ways)
+            out = sample_sde(ask, x, gens, watch=note,
+                             **ways) if solver.startswith('sde-') else sample_ode(ask, x, watch=note, **ways)
             parts.append(dit.denormalise(out).map(Tensor.cpu))
     return Triplane(*map(torch.cat, zip(*parts)))
 
@@ -267,10 +292,10 @@ def clip_stream(
     batch:int=4,                                         # Clips sampled at a time
     first:int=0,                                         # Number of the first
     n_slices:int|None=None,                              # As in `CoordTok.decode`
-    precision:str='auto',                                # Of transformer and decoder: 'auto', 'bfloat16' or 'float32'
+    precision:str='auto',  # Of transformer and decoder: 'auto', 'bfloat16' or 'float32'
     progress:bool=True,                                  # Show a bar
     sampled:Callable[[Triplane],None]|None=None,         # Called with the planes of each batch, before they are decoded
-    **ways,                                              # As in `sample_planes`: steps, solver, guidance, seed ...
+    **ways,  # As in `sample_planes`: steps, solver, guidance, seed ...
 )->Iterator[Tensor]:                                     # Clips, t h w 3 uint8
     "Generate clips one after another; a `ValueError` says if the two do not belong together, or what cannot be asked."
     check_pair(dit, tok)
@@ -278,10 +303,13 @@ def clip_stream(
     if n<1 or batch<1: raise ValueError(f'n={n} and batch={batch} must both be at least 1')
     with tqdm(total=n, desc='clips', unit='clip', disable=not progress) as bar:
         for rows in torch.arange(n).split(batch):
-            planes = sample_planes(dit, len(rows), None if y is None else y[rows], first=first+int(rows[0]), batch=batch, precision=precision, progress=progress, **ways)
+            planes = sample_planes(dit, len(rows), None if y is None else y[rows], first=first+int(rows[0]),
+                                   batch=batch, precision=precision, progress=progress, **ways)
             if sampled: sampled(planes)
             for k in range(len(rows)):
-                yield to_uint8(tok.decode(planes.map(lambda o: o[k:k+1]), n_slices, precision=precision)[0]).cpu()     # a byte a value to copy
+                # a byte a value to copy
+                yield to_uint8(tok.decode(planes.map(lambda o: o[k:k+1]), n_slices,
+                                          precision=precision)[0]).cpu()
                 bar.update()
 
 def sample_clips(
@@ -300,11 +328,13 @@ def grid(
     gap:int=2,            # White pixels between neighbours
 )->Tensor:                # One clip, t h w 3 uint8
     "Tile clips; a `ValueError` says what they should be."
-    if clips.ndim!=5 or clips.shape[-1]!=3 or not len(clips): raise ValueError(f'expected clips (b t h w 3), got {tuple(clips.shape)}')
+    if clips.ndim!=5 or clips.shape[-1]!=3 or not len(clips):
+        raise ValueError(f'expected clips (b t h w 3), got {tuple(clips.shape)}')
     if cols is not None and cols<1: raise ValueError(f'cols={cols} must be at least 1')
     clips = clips if clips.dtype==torch.uint8 else to_uint8(clips)
     cols = cols or math.ceil(len(clips)**.5)
     b,t,h,w,_ = clips.shape
     out = clips.new_full((-(-b//cols)*cols, t, h+gap, w+gap, 3), 255)
     out[:b,:,:h,:w] = clips
-    return rearrange(out, '(r k) t h w c -> t (r h) (k w) c', k=cols)[:, :out.shape[2]*(len(out)//cols)-gap, :out.shape[3]*cols-gap]
+    return rearrange(out, '(r k) t h w c -> t (r h) (k w) c', k=cols)[:, :out.shape[2]*(len(out)//cols)-gap,
+        :out.shape[3]*cols-gap]

@@ -32,7 +32,8 @@ def patch_basis(
     waves = [dct_rows(n) for n in patch]
     colours = nn.functional.normalize(torch.tensor([[1.,1,1],[1,0,-1],[-.5,1,-.5]]), dim=1)
     t,h,w,c = torch.meshgrid(*(torch.arange(float(n)) for n in (*patch, 3)), indexing='ij')
-    f = ((16*t/patch[0])**2+h**2+w**2).sqrt()*(1+(c>0))+1.5*(c>0)   # time and colour change less than rows and columns do
+    # time and colour change less than rows and columns do
+    f = ((16*t/patch[0])**2+h**2+w**2).sqrt()*(1+(c>0))+1.5*(c>0)
     order = f.flatten().argsort(stable=True)[:d]
     full = torch.einsum('at,bh,cw,ek->abcethwk', *waves, colours).flatten(0, 3).flatten(1)
     return full[order],f.flatten()[order]

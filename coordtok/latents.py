@@ -47,16 +47,20 @@ class SyntheticEntries(Dataset):
         **draw,                            # As in `synthetic_batch`: camera, motion_speed, detail
     ):
         if n<1: raise ValueError(f'n={n}: draw at least one clip')
-        self.n,self.n_frames,self.size,self.seed,self.mirror,self.draw,self._last = n,n_frames,tuple(size),seed,mirror,draw,(None,None)
+        self.n,self.n_frames,self.size,self.seed,self.mirror,self.draw,self._last = (n,n_frames,tuple(size),
+            seed,mirror,draw,(None,None))
     def __len__(self)->int: return self.n*(1+self.mirror)
     def fingerprint(self)->dict:  # Everything an entry depends on
         "Describe the data."
-        return dict(kind='synthetic', n=self.n, n_frames=self.n_frames, size=self.size, seed=self.seed, mirror=self.mirror, draw=self.draw)
+        return dict(kind='synthetic', n=self.n, n_frames=self.n_frames, size=self.size, seed=self.seed,
+                    mirror=self.mirror, draw=self.draw)
     def __getitem__(self, k:int)->tuple[Tensor,int,int]:
         if not 0<=k<len(self): raise IndexError(f'entry {k} of {len(self)}')
         i,flip = divmod(k, 1+self.mirror)
         name = MOTIONS[i%len(MOTIONS)]
-        if self._last[0]!=i: self._last = i,synthetic_batch([self.seed+i], self.n_frames, self.size, motion=name, **self.draw)[0][0]
+        if self._last[0]!=i:
+            self._last = i,synthetic_batch([self.seed+i], self.n_frames, self.size, motion=name,
+                                           **self.draw)[0][0]
         clip = self._last[1].flip(2) if flip else self._last[1]
         return clip,len(clip),MOTIONS.index(MIRRORED.get(name, name) if flip else name)
 
@@ -71,26 +75,33 @@ class FileEntries(Dataset):
         classes:Sequence[int]=(),       # A label for each clip of the source; none without
         labels:tuple[str,...]=(),       # Names of the labels
         random:bool|None=None,          # Begin at random times; None: where there are several cuts of a clip
-        short:str='hold',               # Clips shorter than `n_frames`: 'hold' their last frame, or 'drop' them
+        short:str='hold',  # Clips shorter than `n_frames`: 'hold' their last frame, or 'drop' them
         index:str|Path|None=None,       # As in `frame_counts`, for 'drop'
     ):
         random = per_clip>1 if random is None else random
         if per_clip<1: raise ValueError(f'per_clip={per_clip}: take at least one cut')
         if per_clip>1 and not random:
-            raise ValueError(f'per_clip={per_clip} cuts that all begin with the first frame are the same: take one, or random=True')
+            raise ValueError(f'per_clip={per_clip} cuts that all begin with the first frame are the same: '
+                             'take one, or random=True')
         if short not in ('hold', 'drop'): raise ValueError(f"short={short!r} must be 'hold' or 'drop'")
-        if len(classes) not in (0, len(source)): raise ValueError(f'{len(classes)} labels for {len(source)} clips: give one each, or none')
-        if len(classes) and not 0<=min(classes)<=max(classes)<(len(labels) or max(classes)+1): raise ValueError(f'labels must lie between 0 and {len(labels)-1}, the names given: found {min(classes)} to {max(classes)}')
-        self.source,self.per_clip,self.mirror,self.seed,self.classes,self.labels = source,per_clip,mirror,seed,tuple(map(int, classes)),tuple(labels)
-        self.n_frames,self.size,self.random,self.short,self._last = source.n_frames,source.size,random,short,(None, None)
+        if len(classes) not in (0, len(source)):
+            raise ValueError(f'{len(classes)} labels for {len(source)} clips: give one each, or none')
+        if len(classes) and not 0<=min(classes)<=max(classes)<(len(labels) or max(classes)+1):
+            raise ValueError(f'labels must lie between 0 and {len(labels)-1}, the names given: found {min(classes)} to {max(classes)}')
+        self.source,self.per_clip,self.mirror,self.seed,self.classes,self.labels = (source,per_clip,mirror,
+            seed,tuple(map(int, classes)),tuple(labels))
+        self.n_frames,self.size,self.random,self.short,self._last = (source.n_frames,source.size,random,short,
+            (None, None))
         self.used = range(len(source))
         if short=='drop': self.used = [i for i,n in enumerate(source.lengths(index)) if n>=source.n_frames]
         if not self.used:
-            raise ValueError(f"none of {len(source)} clips has {source.n_frames} frames: choose short='hold', or name longer videos")
+            raise ValueError(f"none of {len(source)} clips has {source.n_frames} frames: choose "
+                             "short='hold', or name longer videos")
     def __len__(self)->int: return len(self.used)*self.per_clip*(1+self.mirror)
     def fingerprint(self)->dict:  # Everything an entry depends on
         "Describe the data."
-        return dict(kind='files', **self.source.fingerprint(), per_clip=self.per_clip, mirror=self.mirror, cut_seed=self.seed,
+        return dict(kind='files', **self.source.fingerprint(), per_clip=self.per_clip, mirror=self.mirror,
+                    cut_seed=self.seed,
                     random=self.random, short=self.short, classes=self.classes)
     def _cut(self, c:int)->tuple[Tensor,int]:
         at = torch.rand((), generator=draw_generator(self.seed, c)).item() if self.random else 0.
@@ -117,7 +128,9 @@ def _turns(n:int, shard:int, batch:int, todo:Sequence[int])->Iterator[list[int]]
 def _write_shard(path:Path, parts:list[tuple[Triplane,Tensor]])->None:
     "Write planes in float16, and labels; a `ValueError` refuses what is not finite."
     planes = Triplane(*(torch.cat(o).half() for o in zip(*(p for p,_ in parts))))
-    if not all(o.isfinite().all() for o in planes): raise ValueError(f'{path}: some numbers are not finite in float16: this tokenizer is broken, or its planes need another scale')
+    if not all(o.isfinite().all() for o in planes):
+        raise ValueError(f'{path}: some numbers are not finite in float16: this tokenizer is broken, or its '
+                         'planes need another scale')
     atomic_save(path, dict(planes._asdict(), label=torch.cat([y for _,y in parts])))
 
 def _claim(folder:Path, told:dict)->None:
@@ -126,7 +139,8 @@ def _claim(folder:Path, told:dict)->None:
     if path.exists():
         if diff := differences(json.loads(path.read_text()), json.loads(json.dumps(told))):
             said = ', '.join(f'{k} was {a}, now {b}' for k,(a,b) in diff.items())
-            raise ValueError(f'{folder} holds other latents ({said}): give the old values to go on, or name a new folder')
+            raise ValueError(f'{folder} holds other latents ({said}): give the old values to go on, or name '
+                             'a new folder')
     else:
         with replacing(path) as part: part.write_text(json.dumps(told, indent=1)+'\n')
     for p in folder.glob('.*.tmp'): p.unlink()      # what a kill left
@@ -152,7 +166,8 @@ def encode_latents(
     "Encode all entries that are not there yet; a `ValueError` says when tokenizer or options are not those the folder was begun with."
     _check_entries(tok, entries, shard, batch)
     folder,state,n = Path(out),this_process(),len(entries)
-    told = dict(format=1, entries=n, shard=shard, refine=refine, precision=precision, tokenizer=tok.name, tokenizer_hash=tok.hash,
+    told = dict(format=1, entries=n, shard=shard, refine=refine, precision=precision, tokenizer=tok.name,
+                tokenizer_hash=tok.hash,
                 labels=entries.labels, data=entries.fingerprint(), tok=asdict(tok.cfg))
     shards,first = [_shard(folder, s) for s in range(-(-n//shard))],state.is_main_process
     with ExitStack() as held:
@@ -168,7 +183,8 @@ def encode_latents(
     return LatentSet(folder)
 
 # %% ../nbs/32_latents.ipynb #f72140a1
-def _encode_shards(tok:CoordTok, entries:Dataset, folder:Path, todo:list[int], told:dict, batch:int, workers:int, progress:bool)->None:
+def _encode_shards(tok:CoordTok, entries:Dataset, folder:Path, todo:list[int], told:dict, batch:int,
+                   workers:int, progress:bool)->None:
     "Encode some shards, in order."
     turns,parts,s = list(_turns(told['entries'], told['shard'], batch, todo)),[],iter(todo)
     ends = {min(told['entries'], (k+1)*told['shard'])-1 for k in todo}
@@ -183,7 +199,8 @@ def _encode_shards(tok:CoordTok, entries:Dataset, folder:Path, todo:list[int], t
 def _wait_for(files:Sequence[Path], progress:bool, pause:float=.2)->None:
     "Look until files are there; if a process that should write them has died, its launcher ends this one."
     lost = [f for f in files if not f.exists()]
-    with tqdm(total=len(lost), desc='waiting for others', unit='shard', disable=not (progress and lost)) as bar:
+    with tqdm(total=len(lost), desc='waiting for others', unit='shard',
+              disable=not (progress and lost)) as bar:
         while lost:
             time.sleep(pause)
             left = [f for f in lost if not f.exists()]
@@ -197,9 +214,14 @@ class LatentSet(Dataset):
     ):
         self.folder = Path(folder)
         try: self.manifest = json.loads((self.folder/'latents.json').read_text())
-        except (OSError, ValueError): raise ValueError(f'{folder} holds no latents (there is no readable latents.json): name a folder that encode_latents wrote') from None
-        self.shard,self.n,self.labels = self.manifest['shard'],self.manifest['entries'],tuple(self.manifest['labels'])
-        self.cfg,self.tokenizer,self.tokenizer_hash = TokConfig(**self.manifest['tok']),self.manifest['tokenizer'],self.manifest['tokenizer_hash']
+        except (OSError, ValueError):
+            raise ValueError(f'{folder} holds no latents (there is no readable latents.json): name a folder '
+                             'that encode_latents wrote') from None
+        self.shard,self.n,self.labels = (self.manifest['shard'],self.manifest['entries'],
+                                         tuple(self.manifest['labels']))
+        self.cfg,self.tokenizer,self.tokenizer_hash = (TokConfig(**self.manifest['tok']),
+                                                       self.manifest['tokenizer'],
+                                                       self.manifest['tokenizer_hash'])
         files = [_shard(folder, s) for s in range(-(-self.n//self.shard))]
         if lost := [f.name for f in files if not f.exists()]:
             raise ValueError(f'{folder} is unfinished: {len(lost)} of {len(files)} shards are missing ({lost[0]} ...); start the same encoding again to go on')
@@ -208,7 +230,9 @@ class LatentSet(Dataset):
     def _open(self, file:Path)->dict[str,Tensor]:
         "Map a shard."
         try: return load_file(file)
-        except Exception as e: raise ValueError(f'{file} is damaged ({e}): delete it and start the same encoding again') from None
+        except Exception as e:
+            raise ValueError(f'{file} is damaged ({e}): delete it and start the same encoding '
+                             'again') from None
     def __len__(self)->int: return self.n
     def __getitem__(self, k:int)->tuple[Triplane,int]:
         if not 0<=k<self.n: raise IndexError(f'entry {k} of {self.n}')
@@ -216,7 +240,7 @@ class LatentSet(Dataset):
         one = self.shards[s]
         return Triplane(*(one[p][i].float() for p in Triplane._fields)),int(one['label'][i])
     def __repr__(self)->str:
-        return f'LatentSet({self.n} entries of {self.cfg.n_tokens} tokens x {self.cfg.features} by {self.tokenizer} ({self.tokenizer_hash}), {len(self.labels) or "no"} labels)'
+        return (f'LatentSet({self.n} entries of {self.cfg.n_tokens} tokens x {self.cfg.features} by {self.tokenizer} ({self.tokenizer_hash}), {len(self.labels) or "no"} labels)')
 
 # %% ../nbs/32_latents.ipynb #9b79818b
 def check_latents(
@@ -249,7 +273,8 @@ def latent_stats(
     "Compute mean and standard deviation of every channel of every plane, over all entries and processes."
     state = Accelerator()
     sums = latent_sums(latents, state.process_index, state.num_processes)
-    if state.num_processes>1: sums = state.reduce(sums.to(state.device), 'sum').cpu()      # rows of zeros and one other: exact
+    # rows of zeros and one other: exact
+    if state.num_processes>1: sums = state.reduce(sums.to(state.device), 'sum').cpu()
     sums = sums.sum(0)
     mean,square = (sums[:,1:]/sums[:,:1]).chunk(2, -1)
     std = (square-mean.square()).clamp(min=0).sqrt()

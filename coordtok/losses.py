@@ -25,9 +25,13 @@ def _check_pair(
     target:Tensor,  # What is true
 ):
     "Raise a `ValueError` unless both are floats of one shape."
-    if pred.shape!=target.shape: raise ValueError(f'prediction {tuple(pred.shape)} and target {tuple(target.shape)} must have one shape')
+    if pred.shape!=target.shape:
+        raise ValueError(f'prediction {tuple(pred.shape)} and target {tuple(target.shape)} must have one '
+                         'shape')
     wrong = [str(o.dtype) for o in (pred, target) if not o.is_floating_point()]
-    if wrong: raise ValueError(f'expected floats in [-1, 1], got {wrong[0]}: pass the clip through `to_float` first')
+    if wrong:
+        raise ValueError(f'expected floats in [-1, 1], got {wrong[0]}: pass the clip through `to_float` '
+                         'first')
 
 def squared_error(
     pred:Tensor,    # Predicted patches, b n p, float of any precision
@@ -46,7 +50,8 @@ def _check_whole(
     t,x,y = rearrange(index, 'b (k n) c -> c b k n', n=grid[1]*grid[2])
     place = torch.arange(grid[1]*grid[2], device=index.device)
     if not ((t==t[...,:1])&(x*grid[2]+y==place)).all():
-        raise ValueError('LPIPS needs whole frames: these patches are scattered, draw them with `random_frames` or `strided_frames`')
+        raise ValueError('LPIPS needs whole frames: these patches are scattered, draw them with '
+                         '`random_frames` or `strided_frames`')
 
 def frames_of(
     patches:Tensor,             # Patches of k whole patch frames in (t, x, y) order, b k*x*y p
@@ -56,8 +61,11 @@ def frames_of(
 )->Tensor:                      # Images in the order given, b k*pt h w 3
     "Join patches into images; a `ValueError` says when they are no whole frames."
     (_,n,p),(_,x,y),(i,j,k) = patches.shape,grid,patch
-    if p!=prod(patch)*3: raise ValueError(f'patches of {p} numbers do not hold {prod(patch)} coloured pixels of patch={tuple(patch)}')
-    if not n or n%(x*y): raise ValueError(f'LPIPS needs whole frames: {n} patches are no multiple of the {x}x{y} = {x*y} of a frame')
+    if p!=prod(patch)*3:
+        raise ValueError(f'patches of {p} numbers do not hold {prod(patch)} coloured pixels of patch={tuple(patch)}')
+    if not n or n%(x*y):
+        raise ValueError(f'LPIPS needs whole frames: {n} patches are no multiple of the {x}x{y} = {x*y} of '
+                         'a frame')
     if index is not None: _check_whole(index, grid)
     return rearrange(patches, 'b (n x y) (i j k c) -> b (n i) (x j) (y k) c', x=x, y=y, i=i, j=j, k=k)
 
@@ -86,7 +94,8 @@ class PerceptualNet(nn.Module):
 class LossError(RuntimeError):
     "Weights that a loss needs and cannot have; the message says which file goes where."
 
-_TRUNKS = dict(vgg=('VGG16_Weights', 553, 16), alex=('AlexNet_Weights', 244, 31))   # torchvision's name, MB, least rows and columns
+# torchvision's name, MB, least rows and columns
+_TRUNKS = dict(vgg=('VGG16_Weights', 553, 16), alex=('AlexNet_Weights', 244, 31))
 
 # %% ../nbs/21_losses.ipynb #c16030d3
 def _sha256(path:Path)->str:
@@ -116,13 +125,16 @@ def _trunk(
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=sys.stderr.isatty())   # whole or not at all
-        elif not _sha256(path).startswith(prefix): raise LossError(f'{path} is damaged or another file: delete it and try again')
+            # whole or not at all
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=sys.stderr.isatty())
+        elif not _sha256(path).startswith(prefix):
+            raise LossError(f'{path} is damaged or another file: delete it and try again')
         return torch.load(path, map_location='cpu', weights_only=True)
     except LossError: raise
     except (OSError, RuntimeError) as e:
         raise LossError(f'LPIPS needs {path.name} ({_TRUNKS[kind][1]} MB) in {path.parent}, and it could not be fetched ({e}): download {url} '
-                        f"where there is a network and copy it there, or use net='random' for a dry run") from e
+                        f"where there is a network and copy it there, or use net='random' for a dry "
+                        "run") from e
 
 # %% ../nbs/21_losses.ipynb #c26fdd77
 def _random_trunk(
@@ -131,7 +143,8 @@ def _random_trunk(
 )->dict[str,Tensor]:                  # Weights that have learned nothing
     "Draw convolutions that keep the scale of their input (He), with zero biases."
     g = torch.Generator().manual_seed(seed)
-    def draw(s): return torch.randn(s, generator=g)*(2/(s[0]*prod(s[2:])))**.5 if len(s)==4 else torch.zeros(s)
+    def draw(s):
+        return torch.randn(s, generator=g)*(2/(s[0]*prod(s[2:])))**.5 if len(s)==4 else torch.zeros(s)
     return {k: draw(s) for k,s in shapes.items()}
 
 # %% ../nbs/21_losses.ipynb #fc4faa7a
@@ -142,11 +155,14 @@ def _lpips(
     "Put a classifier's weights and the learned weights of LPIPS together."
     import lpips                                                     # here: it takes seconds to load
     with warnings.catch_warnings(), torch.device('meta'):
-        warnings.simplefilter('ignore')                              # it uses a deprecated name of torchvision
+        # it uses a deprecated name of torchvision
+        warnings.simplefilter('ignore')
         net = lpips.LPIPS(net=kind, pretrained=False, pnet_rand=True, verbose=False)
-    names = {k: 'features.'+k.split('.', 2)[2] for k in net.state_dict() if k.startswith('net.')}      # net.slice2.5.bias: features.5.bias
+    # net.slice2.5.bias: features.5.bias
+    names = {k: 'features.'+k.split('.', 2)[2] for k in net.state_dict() if k.startswith('net.')}
     found = trunk({v: tuple(net.state_dict()[k].shape) for k,v in names.items()})
-    heads = torch.load(Path(lpips.__file__).parent/'weights'/'v0.1'/f'{kind}.pth', map_location='cpu', weights_only=True)
+    heads = torch.load(Path(lpips.__file__).parent/'weights'/'v0.1'/f'{kind}.pth', map_location='cpu',
+                       weights_only=True)
     scaling = lpips.ScalingLayer().state_dict(prefix='scaling_layer.')
     state = {k: found[v] for k,v in names.items()}|heads|{'lins.'+k[3:]: v for k,v in heads.items()}|scaling
     net.load_state_dict(state, assign=True)                          # strict: nothing is left on `meta`
@@ -156,7 +172,9 @@ def _lpips(
 @lru_cache(maxsize=4)
 def _cached_net(net:str, device:str, folder:str|None, seed:int)->PerceptualNet:
     "Build one network a process for each set of arguments."
-    if net=='random': built,name,least = _lpips('vgg', lambda shapes: _random_trunk(shapes, seed)),'random-vgg',_TRUNKS['vgg'][2]
+    if net=='random':
+        built,name,least = _lpips('vgg',
+                                  lambda shapes: _random_trunk(shapes, seed)),'random-vgg',_TRUNKS['vgg'][2]
     else: built,name,least = _lpips(net, lambda _: _trunk(net, folder)),f'lpips-{net}',_TRUNKS[net][2]
     return PerceptualNet(built, name, least).to(device)
 
@@ -167,7 +185,8 @@ def perceptual_net(
     seed:int=0,                        # Draw of 'random'
 )->PerceptualNet:                      # The same object for the same arguments, frozen
     "Load LPIPS, fetching weights once; a `LossError` says what to do without a network, a `ValueError` names the networks."
-    if net not in (*_TRUNKS, 'random'): raise ValueError(f"net={net!r} is unknown: use 'vgg' (the paper's LPIPS), 'alex' or 'random'")
+    if net not in (*_TRUNKS, 'random'):
+        raise ValueError(f"net={net!r} is unknown: use 'vgg' (the paper's LPIPS), 'alex' or 'random'")
     return _cached_net(net, str(torch.device(device)), folder and str(folder), seed)
 
 # %% ../nbs/21_losses.ipynb #0c389eed
@@ -178,9 +197,12 @@ def _images(
 )->tuple[Tensor,Tensor]: # Both n 3 h w float32, a view where they were contiguous
     "Check two stacks of frames and lay them out as images; a `ValueError` says what is wrong."
     _check_pair(pred, real)
-    if pred.ndim<3 or pred.shape[-1]!=3 or not pred.numel(): raise ValueError(f'expected frames (b k h w 3), got {tuple(pred.shape)}')
+    if pred.ndim<3 or pred.shape[-1]!=3 or not pred.numel():
+        raise ValueError(f'expected frames (b k h w 3), got {tuple(pred.shape)}')
     h,w = pred.shape[-3:-1]
-    if min(h, w)<net.least: raise ValueError(f'frames of {h}x{w} are too small for {net.name}, which needs {net.least} pixels a side: use larger clips, or weight=0')
+    if min(h, w)<net.least:
+        raise ValueError(f'frames of {h}x{w} are too small for {net.name}, which needs {net.least} pixels a '
+                         'side: use larger clips, or weight=0')
     return tuple(rearrange(o, '... h w c -> (...) c h w').float() for o in (pred, real))
 
 @torch.no_grad()
@@ -202,7 +224,8 @@ class _MeanDistance(torch.autograd.Function):
         "Add up values and gradients."
         grad,total = torch.empty_like(pred),0.
         for k in range(0, len(pred), chunk):
-            with torch.enable_grad(): d = net(x := pred[k:k+chunk].detach().requires_grad_(), real[k:k+chunk].detach()).sum()
+            with torch.enable_grad():
+                d = net(x := pred[k:k+chunk].detach().requires_grad_(), real[k:k+chunk].detach()).sum()
             grad[k:k+chunk],total = torch.autograd.grad(d, x)[0]/len(pred),total+d.detach()/len(pred)
         ctx.save_for_backward(grad)
         return total
@@ -219,7 +242,8 @@ def perceptual(
     chunk:int=16,         # Frames at once: bounds the memory
 )->Tensor:                # Mean over all frames, a scalar in float32
     "Average the distance of frames, in bounded memory; a `ValueError` says when frames are too small or do not match."
-    if not (torch.is_grad_enabled() and pred_frames.requires_grad): return perceptual_by_frame(net, pred_frames, real_frames, chunk).mean()
+    if not (torch.is_grad_enabled() and pred_frames.requires_grad):
+        return perceptual_by_frame(net, pred_frames, real_frames, chunk).mean()
     return _MeanDistance.apply(*_images(net, pred_frames, real_frames), net, chunk)
 
 # %% ../nbs/21_losses.ipynb #42296a05
@@ -234,7 +258,9 @@ def reconstruction_loss(
     chunk:int=16,                    # Frames that the network sees at once
 )->tuple[Tensor,dict[str,Tensor]]:   # The loss to minimise; its parts by name, detached: 'mse' and the network's name
     "Weigh squared error and perceptual distance (paper, section 3.3); a `ValueError` says when frames are not whole or the network is missing."
-    if weight<0 or (weight and net is None): raise ValueError(f"weight={weight} must not be negative, and needs a network: net=perceptual_net('vgg')")
+    if weight<0 or (weight and net is None):
+        raise ValueError(f"weight={weight} must not be negative, and needs a network: "
+                         "net=perceptual_net('vgg')")
     loss = squared_error(pred, target)
     parts = dict(mse=loss.detach())
     if not weight: return loss,parts

@@ -19,9 +19,12 @@ def _unit(
 )->Tensor:        # b t c h w, float in [0, 1]
     "Bring a clip to [0, 1]; a `ValueError` says what was expected."
     if clip.ndim==4: clip = clip[None]
-    if clip.ndim!=5 or clip.shape[-1]!=3: raise ValueError(f'expected a clip (t h w 3) or (b t h w 3), got {tuple(clip.shape)}')
-    if clip.dtype!=torch.uint8 and not clip.is_floating_point(): raise ValueError(f'expected uint8, or float in [-1, 1], got {clip.dtype}')
-    return rearrange(clip.float()/255 if clip.dtype==torch.uint8 else (clip.float()+1)/2, 'b t h w c -> b t c h w').clamp(0, 1)
+    if clip.ndim!=5 or clip.shape[-1]!=3:
+        raise ValueError(f'expected a clip (t h w 3) or (b t h w 3), got {tuple(clip.shape)}')
+    if clip.dtype!=torch.uint8 and not clip.is_floating_point():
+        raise ValueError(f'expected uint8, or float in [-1, 1], got {clip.dtype}')
+    return rearrange(clip.float()/255 if clip.dtype==torch.uint8 else (clip.float()+1)/2,
+                     'b t h w c -> b t c h w').clamp(0, 1)
 
 # %% ../nbs/22_metrics.ipynb #8a1c908f
 def _pair(
@@ -30,7 +33,8 @@ def _pair(
 )->tuple[Tensor,Tensor]:  # Both as b t c h w in [0, 1]
     "Bring two clips to [0, 1] and to one device; a `ValueError` shows both shapes where they differ."
     a,b = _unit(pred),_unit(clip.to(pred.device))
-    if a.shape!=b.shape: raise ValueError(f'clips of different shapes: {tuple(pred.shape)} and {tuple(clip.shape)}')
+    if a.shape!=b.shape:
+        raise ValueError(f'clips of different shapes: {tuple(pred.shape)} and {tuple(clip.shape)}')
     return a,b
 
 # %% ../nbs/22_metrics.ipynb #52503a61
@@ -68,10 +72,13 @@ def ssim(
 )->Tensor:        # Structural similarity in [-1, 1], mean over frames, b
     "Measure structural similarity frame by frame; a `ValueError` refuses frames smaller than the 11x11 window."
     a,b = _pair(pred, clip)
-    if min(a.shape[-2:])<11: raise ValueError(f'frames of {tuple(a.shape[-2:])} are smaller than the 11x11 window of SSIM')
-    from torchmetrics.functional.image import structural_similarity_index_measure   # here: it takes seconds to load
+    if min(a.shape[-2:])<11:
+        raise ValueError(f'frames of {tuple(a.shape[-2:])} are smaller than the 11x11 window of SSIM')
+    # here: it takes seconds to load
+    from torchmetrics.functional.image import structural_similarity_index_measure
     def one(p, q):
-        whole = structural_similarity_index_measure(p, q, data_range=1., reduction='none', return_full_image=True)
+        whole = structural_similarity_index_measure(p, q, data_range=1., reduction='none',
+                                                    return_full_image=True)
         return whole[1][...,5:-5,5:-5].mean()      # windows that lie inside the frame
     return torch.stack([one(p, q) for p,q in zip(a, b)])
 
@@ -80,11 +87,14 @@ def seam_ratio(
     pred:Tensor,     # Clips, (t h w 3) or (b t h w 3), uint8 or float in [-1, 1] (clamped)
     clip:Tensor,     # What they should be, same shape
     period:int=8,    # Rows and columns of a patch, in pixels
-)->Tensor:           # Mean jump of the error across borders over the mean jump elsewhere, b; 1 where there is no error
+)->Tensor:  # Mean jump of the error across borders over the mean jump elsewhere, b; 1 where there is no error
     "Measure visible patch borders; a `ValueError` says when the frames hold none."
     a,b = _pair(pred, clip)
-    if not 2<=period<max(a.shape[-2:]): raise ValueError(f'period={period} leaves no border inside frames of {tuple(a.shape[-2:])}: give 2 or more, less than a side')
-    jumps = [(a-b).diff(dim=dim).abs().transpose(dim, -1).mean((1,2,3)) for dim in (-2,-1)]      # rows, then columns, each b n-1
+    if not 2<=period<max(a.shape[-2:]):
+        raise ValueError(f'period={period} leaves no border inside frames of {tuple(a.shape[-2:])}: give 2 '
+                         'or more, less than a side')
+    # rows, then columns, each b n-1
+    jumps = [(a-b).diff(dim=dim).abs().transpose(dim, -1).mean((1,2,3)) for dim in (-2,-1)]
     border = torch.cat([torch.arange(1, j.shape[1]+1, device=a.device)%period==0 for j in jumps])
     jump = torch.cat(jumps, 1).clamp(min=1e-12)
     def mean(which): return (jump*which).sum(1)/which.sum()
@@ -99,9 +109,11 @@ def _thumbnails(
     _,t,h,w = unit.shape
     sizes = []
     for k in (2**i for i in range(t.bit_length())):
-        cols = min(w, isqrt(n_scalars*w//(3*k*h)))                # as wide as the frame is, for this many frames
+        # as wide as the frame is, for this many frames
+        cols = min(w, isqrt(n_scalars*w//(3*k*h)))
         if cols and (rows := min(h, n_scalars//(3*k*cols))): sizes.append((k,rows,cols))
-    return [F.interpolate(F.adaptive_avg_pool3d(unit[None], s), size=(t,h,w), mode='trilinear')[0] for s in sizes]
+    return [F.interpolate(F.adaptive_avg_pool3d(unit[None], s), size=(t,h,w), mode='trilinear')[0]
+            for s in sizes]
 
 # %% ../nbs/22_metrics.ipynb #dccb9717
 def _dct_matrix(
@@ -131,12 +143,14 @@ def _dct_box(
 # %% ../nbs/22_metrics.ipynb #d73ff187
 def baselines(
     clip:Tensor,               # One clip, t h w 3, uint8 or float in [-1, 1]
-    n_scalars:int=10_240,      # Numbers that thumbnail and frequencies may use; the paper's planes hold 1280 x 8
+    n_scalars:int=10_240,  # Numbers that thumbnail and frequencies may use; the paper's planes hold 1280 x 8
     per:str='clip',            # As in `psnr`
 )->dict[str,float]:            # Decibels of 'mean colour', 'mean frame', 'thumbnail', 'low frequencies'
     "Measure four methods that learned nothing, on one clip; a `ValueError` asks for at least three scalars."
     if n_scalars<3: raise ValueError(f'n_scalars={n_scalars} must be at least 3, one colour')
     unit = rearrange(_unit(clip), '1 t c h w -> c t h w')
     def score(o): return psnr(rearrange(o.expand_as(unit), 'c t h w -> t h w c')*2-1, clip, per).item()
-    return {'mean colour': score(unit.mean((1,2,3), keepdim=True)), 'mean frame': score(unit.mean(1, keepdim=True)),
-            'thumbnail': score(min(_thumbnails(unit, n_scalars), key=lambda o: (o-unit).square().mean())), 'low frequencies': score(_dct_box(unit, n_scalars))}
+    return {'mean colour': score(unit.mean((1,2,3), keepdim=True)),
+            'mean frame': score(unit.mean(1, keepdim=True)),
+            'thumbnail': score(min(_thumbnails(unit, n_scalars), key=lambda o: (o-unit).square().mean())),
+            'low frequencies': score(_dct_box(unit, n_scalars))}

@@ -67,6 +67,7 @@ class Muon(torch.optim.Muon):
         grads,means = [p.grad for p in params],[self.state[p]['momentum_buffer'] for p in params]
         torch._foreach_lerp_(means, grads, 1-beta)
         ahead = torch._foreach_lerp(grads, means, beta)
-        moves = orthogonalize(torch.stack(ahead), group['ns_coefficients'], group['ns_steps'], group['eps']).to(params[0].dtype)
+        moves = orthogonalize(torch.stack(ahead), group['ns_coefficients'], group['ns_steps'],
+                              group['eps']).to(params[0].dtype)
         torch._foreach_mul_(params, 1-lr*group['weight_decay'])
         torch._foreach_add_(params, moves.unbind(), alpha=-lr*max(1, rows/cols)**.5)

@@ -38,7 +38,7 @@ class TrainConfig(LoopConfig):
     n:int=512                # Patches a clip
     sampler:str='patches'    # Which: 'patches', 'frames', 'strided', 'tubes', 'stratified' or 'motion'
     lpips:float=0.           # Weight of the perceptual loss; it needs whole frames
-    lpips_net:str='vgg'      # 'vgg' (the paper's), 'alex', or 'random' for dry runs, which is never called LPIPS
+    lpips_net:str='vgg'  # 'vgg' (the paper's), 'alex', or 'random' for dry runs, which is never called LPIPS
     short:float=.1           # Share of clips cut shorter than the model, so that it learns masks
     augment:bool=True        # Crop anywhere, mirror, run backwards
     start:str='natural'      # A new model's weights: 'natural' (`natural_init`) or 'random'
@@ -48,7 +48,8 @@ class TrainConfig(LoopConfig):
         super().__post_init__()
         if self.n<1: raise ValueError(f'n={self.n} must be at least 1')
         if not 0<=self.short<=1: raise ValueError(f'short={self.short} must lie between 0 and 1')
-        if self.start not in ('natural','random'): raise ValueError(f"start={self.start!r} must be 'natural' or 'random'")
+        if self.start not in ('natural','random'):
+            raise ValueError(f"start={self.start!r} must be 'natural' or 'random'")
         if not self.lpips>=0: raise ValueError(f'lpips={self.lpips} must not be negative')
         if self.lpips_net not in ('vgg','alex','random'):
             raise ValueError(f"lpips_net={self.lpips_net!r} must be 'vgg', 'alex' or 'random'")
@@ -56,8 +57,10 @@ class TrainConfig(LoopConfig):
             raise ValueError(f"lpips={self.lpips} looks at whole frames: choose sampler='frames' or 'strided', not {self.sampler!r}")
 
 # %% ../nbs/25_recipe.ipynb #599b1cfe
-_PAPER = dict(batch=256, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), weight_decay=1e-3, schedule='constant',
-              warmup=0, clip_grad=0., ema=0., ema_warmup=False, short=0., augment=False, start='random', save_every=5000, eval_every=10_000)
+_PAPER = dict(batch=256, optimizer='adamw', adam_lr=1e-4, betas=(.9,.999), weight_decay=1e-3,
+              schedule='constant',
+              warmup=0, clip_grad=0., ema=0., ema_warmup=False, short=0., augment=False, start='random',
+              save_every=5000, eval_every=10_000)
 _PHASE1,_PHASE2 = dict(_PAPER, n=1024, sampler='patches'),dict(_PAPER, n=4096, sampler='frames', lpips=1.)
 RECIPES = dict(
     fast=dict(),
@@ -94,8 +97,10 @@ class TrainingSamples(Dataset):
         short:float=0.,             # As in `ClipSource.cut`
         augment:bool=True,          # As in `ClipSource.cut`
     ):
-        if sampler not in (*SAMPLERS, 'motion'): raise ValueError(f'sampler={sampler!r} must be one of {", ".join((*SAMPLERS, "motion"))}')
-        self.source,self.grid,self.n,self.sampler,self.seed,self.short,self.augment = source,tuple(grid),n,sampler,seed,short,augment
+        if sampler not in (*SAMPLERS, 'motion'):
+            raise ValueError(f'sampler={sampler!r} must be one of {", ".join((*SAMPLERS, "motion"))}')
+        self.source,self.grid,self.n,self.sampler,self.seed,self.short,self.augment = (source,tuple(grid),n,
+            sampler,seed,short,augment)
         self.patch = tuple(s//g for s,g in zip((source.n_frames, *source.size), grid))
     def __len__(self)->int: return 2**62      # as many as a run asks for
 
@@ -109,7 +114,8 @@ class TrainingSamples(Dataset):
         gen = draw_generator(self.seed, k)
         clip = self.source.cut(self.clip_of(k), gen, self.short, self.augment)
         n,real = len(clip),torch.tensor([max(1, len(clip)//self.patch[0])])
-        if n<self.source.n_frames: clip = torch.cat([clip, clip.new_zeros(self.source.n_frames-n, *clip.shape[1:])])
+        if n<self.source.n_frames:
+            clip = torch.cat([clip, clip.new_zeros(self.source.n_frames-n, *clip.shape[1:])])
         if self.sampler=='motion': index = motion_weighted(clip[None], self.n, self.patch, real, gen)
         else: index = SAMPLERS[self.sampler](1, self.n, self.grid, real, gen)
         return clip,n,index[0]
@@ -117,7 +123,7 @@ class TrainingSamples(Dataset):
 # %% ../nbs/25_recipe.ipynb #5b809ff2
 def batch_of(
     draws:list[tuple[Tensor,int,Tensor]], # Items of `TrainingSamples`: a clip padded to full length, its real frames, its patches
-)->tuple[Tensor,Tensor|None,Tensor]:      # Clips, uint8; real frames of each, None where all are real; patches
+)->tuple[Tensor,Tensor|None,Tensor]:  # Clips, uint8; real frames of each, None where all are real; patches
     "Stack draws while they are on the CPU, where it costs nothing to see whether all frames are real."
     clip,n,index = default_collate(draws)
     return clip,(None if (n==clip.shape[1]).all() else n),index
@@ -130,7 +136,8 @@ def tokenizer_loss(
     "Make the loss of a phase: encode, ask for the batch's patches, compare; `psnr` is the mean over clips."
     def loss(model, batch):
         clip,n_frames,index = batch
-        clip = to_float(clip)                                   # on the device: bytes travel, a quarter of the floats
+        # on the device: bytes travel, a quarter of the floats
+        clip = to_float(clip)
         pred,real = model(clip, index, n_frames),gather_patches(clip, index, cfg.patch)
         value,parts = reconstruction_loss(pred, real, cfg.grid, cfg.patch, net, weight)
         each = (pred.detach().float()-real).square().mean((1,2))
@@ -196,11 +203,17 @@ def watcher(
 # %% ../nbs/25_recipe.ipynb #11e37034
 def _check_fit(t:Trainer, tok:CoordTok, source:ClipSource, val:Sequence[Tensor]):
     "Raise a `ValueError` if source, clips or processes do not fit the model."
-    if (source.n_frames,*source.size)!=tuple(tok.cfg.clip): raise ValueError(f'the source cuts clips of {(source.n_frames,*source.size)}, the model takes {tok.cfg.clip}: make a source of that size')
-    if t.cfg.n>math.prod(tok.cfg.grid): raise ValueError(f'n={t.cfg.n} patches are more than the {math.prod(tok.cfg.grid)} of a clip: ask for fewer')
-    if t.world>len(source): raise ValueError(f'{t.world} processes and only {len(source)} clips: start fewer processes or add videos, so that each sees its own')
+    if (source.n_frames,*source.size)!=tuple(tok.cfg.clip):
+        raise ValueError(f'the source cuts clips of {(source.n_frames,*source.size)}, the model takes {tok.cfg.clip}: make a source of that size')
+    if t.cfg.n>math.prod(tok.cfg.grid):
+        raise ValueError(f'n={t.cfg.n} patches are more than the {math.prod(tok.cfg.grid)} of a clip: ask '
+                         'for fewer')
+    if t.world>len(source):
+        raise ValueError(f'{t.world} processes and only {len(source)} clips: start fewer processes or add '
+                         'videos, so that each sees its own')
     for c in val:
-        if tuple(c.shape)!=(*tok.cfg.clip, 3): raise ValueError(f'a held-out clip has shape {tuple(c.shape)}, the model takes {(*tok.cfg.clip, 3)}: read it at that size and length')
+        if tuple(c.shape)!=(*tok.cfg.clip, 3):
+            raise ValueError(f'a held-out clip has shape {tuple(c.shape)}, the model takes {(*tok.cfg.clip, 3)}: read it at that size and length')
 
 def fit(
     tok:CoordTok,                    # The model; trained in place, averaged weights at the end

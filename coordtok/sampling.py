@@ -43,7 +43,8 @@ def random_frames(
 )->Tensor:                       # Patch indices, b k*x*y 3 long, frames in order of time
     "Draw every patch of k = n // (x*y) random frames, distinct when there are k: the paper's phase 2 (N = 4096, 16 frames)."
     real,k = _real(b, grid, t_max),max(1, n//(grid[1]*grid[2]))
-    u = torch.rand(b, grid[0], generator=generator).masked_fill(torch.arange(grid[0])>=real[:,None], 2.)   # padding comes last
+    # padding comes last
+    u = torch.rand(b, grid[0], generator=generator).masked_fill(torch.arange(grid[0])>=real[:,None], 2.)
     frames = u.argsort(1).gather(1, torch.arange(k)%real[:,None])
     return _whole_frames(frames.sort(1)[0], grid)
 
@@ -77,7 +78,8 @@ def tubes(
     start = (u[...,0]*(real-length+1).clamp(min=1)).long()
     t = (start[...,None]+torch.arange(length))%real[...,None]
     places = (u[...,1:]*torch.tensor(grid[1:])).long()
-    return rearrange(torch.cat([t[...,None], repeat(places, 'b k c -> b k l c', l=length)], -1), 'b k l c -> b (k l) c')
+    return rearrange(torch.cat([t[...,None], repeat(places, 'b k c -> b k l c', l=length)], -1),
+                     'b k l c -> b (k l) c')
 
 # %% ../nbs/20_sampling.ipynb #53edfdc8
 def motion_map(
@@ -85,14 +87,17 @@ def motion_map(
     patch:tuple[int,int,int],  # Pixels per patch along frames, rows, columns
 )->Tensor:                     # Mean absolute change of each patch, b t x y, on the [-1, 1] scale
     "Measure how much each patch differs from the frame before; the first frame counts the change that follows it."
-    patchify(clip[...,:1].to('meta'), patch)                        # refuses what cannot be cut, and reads nothing
+    # refuses what cannot be cut, and reads nothing
+    patchify(clip[...,:1].to('meta'), patch)
     (i,j,k),pad = patch,1 if len(clip[0])>1 else 0
     scale,wide = (127.5,torch.int32) if clip.dtype==torch.uint8 else (1.,torch.float32)
     a,b = clip[:,pad:],clip[:,:len(clip[0])-pad]                    # a single frame is compared with itself
-    change = torch.maximum(a, b)-torch.minimum(a, b)                # bytes stay bytes: a quarter of the memory to walk through
+    # bytes stay bytes: a quarter of the memory to walk through
+    change = torch.maximum(a, b)-torch.minimum(a, b)
     change = rearrange(change, 'b t h (w k) c -> b t h w (k c)', k=k).sum(-1, dtype=wide)
     change = reduce(change, 'b t (h j) w -> b t h w', 'sum', j=j).float()
-    return reduce(torch.cat([change[:,:pad], change], 1), 'b (t i) h w -> b t h w', 'mean', i=i)/(j*k*clip.shape[-1]*scale)
+    return reduce(torch.cat([change[:,:pad], change], 1), 'b (t i) h w -> b t h w', 'mean',
+                  i=i)/(j*k*clip.shape[-1]*scale)
 
 # %% ../nbs/20_sampling.ipynb #ff323cd7
 def motion_weighted(
@@ -101,18 +106,21 @@ def motion_weighted(
     patch:tuple[int,int,int],    # Pixels per patch along frames, rows, columns
     t_max:Tensor|None=None,      # Patches along time that are real, b long; None means all
     generator:torch.Generator|None=None, # Source of randomness, on the CPU
-    temperature:float=1.,        # Chances grow with change ** (1/temperature): small is greedy, large is uniform
+    temperature:float=1.,  # Chances grow with change ** (1/temperature): small is greedy, large is uniform
     uniform:float=.5,            # Part of the draws that is uniform whatever moves
 )->Tensor:                       # Patch indices, b n 3 long
     "Draw patches (with replacement) more often where the clip changes; a `ValueError` says which knob is out of range."
-    if temperature<=0 or not 0<=uniform<=1: raise ValueError(f'temperature={temperature} must be positive and uniform={uniform} lie in 0 ... 1')
+    if temperature<=0 or not 0<=uniform<=1:
+        raise ValueError(f'temperature={temperature} must be positive and uniform={uniform} lie in 0 ... 1')
     change = motion_map(clip, patch).cpu()
     b,grid = len(change),tuple(change.shape[1:])
     real = (torch.arange(grid[0])<_real(b, grid, t_max)[:,None])[...,None,None].expand_as(change).flatten(1)
     change = (change.flatten(1)*real).double()
-    weight = (change/change.amax(1, keepdim=True).clamp(min=1e-12)+1e-9).pow(1/temperature)*real      # nothing moves: uniform
+    # nothing moves: uniform
+    weight = (change/change.amax(1, keepdim=True).clamp(min=1e-12)+1e-9).pow(1/temperature)*real
     chance = (1-uniform)*weight/weight.sum(1, keepdim=True) + uniform*real/real.sum(1, keepdim=True)
-    return torch.stack(torch.unravel_index(torch.multinomial(chance, n, replacement=True, generator=generator), grid), -1)
+    return torch.stack(torch.unravel_index(torch.multinomial(chance, n, replacement=True,
+        generator=generator), grid), -1)
 
 # %% ../nbs/20_sampling.ipynb #81740f48
 @lru_cache(maxsize=16)
@@ -138,4 +146,5 @@ def stratified_patches(
     return torch.stack([o[(v*len(o)/n).long().clamp(max=len(o)-1)] for o,v in zip(lines, u)])
 
 # %% ../nbs/20_sampling.ipynb #769b71f7
-SAMPLERS = dict(patches=random_patches, frames=random_frames, strided=strided_frames, tubes=tubes, stratified=stratified_patches)
+SAMPLERS = dict(patches=random_patches, frames=random_frames, strided=strided_frames, tubes=tubes,
+                stratified=stratified_patches)

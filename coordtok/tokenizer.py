@@ -35,7 +35,7 @@ def _real_frames(n_frames:int|Tensor|None, b:int, t:int)->Tensor:
 
 # %% ../nbs/17_tokenizer.ipynb #158cba47
 def prepare_clip(
-    clip:Tensor,                    # uint8, or float in [-1, 1]; (t h w 3) or (b t h w 3); may be shorter than the model
+    clip:Tensor,  # uint8, or float in [-1, 1]; (t h w 3) or (b t h w 3); may be shorter than the model
     n_frames:int|Tensor|None,       # Real frames of each clip; None means all that were given
     cfg:TokConfig,                  # What the model wants
     device:torch.device,            # Where the model lives
@@ -43,7 +43,8 @@ def prepare_clip(
     "Bring clips into the shape, range and place that an encoder wants; a `ValueError` says what does not fit."
     clip = torch.as_tensor(clip)
     if clip.ndim==4: clip = clip[None]
-    if clip.ndim!=5 or clip.shape[-1]!=3 or not len(clip): raise ValueError(f'expected a clip (t h w 3) or (b t h w 3), got {tuple(clip.shape)}')
+    if clip.ndim!=5 or clip.shape[-1]!=3 or not len(clip):
+        raise ValueError(f'expected a clip (t h w 3) or (b t h w 3), got {tuple(clip.shape)}')
     t,h,w = clip.shape[1:4]
     if (h,w)!=cfg.clip[1:] or not 1<=t<=cfg.clip[0]:
         raise ValueError(f'clip of {t} frames of {h}x{w} does not fit a tokenizer of {"x".join(map(str, cfg.clip))}: '
@@ -79,10 +80,12 @@ def check_index(
     index = torch.as_tensor(index)
     if index.ndim not in (2,3) or index.shape[-1]!=3 or index.ndim==3 and len(index) not in (1,b):
         raise ValueError(f'index of shape {tuple(index.shape)} must be (n, 3) or ({b}, n, 3)')
-    if index.is_floating_point() or index.dtype==torch.bool: raise ValueError(f'index must be integers (t, x, y), got {index.dtype}')
+    if index.is_floating_point() or index.dtype==torch.bool:
+        raise ValueError(f'index must be integers (t, x, y), got {index.dtype}')
     bad = (index<0).any(-1)
     for axis,n in enumerate(cfg.grid): bad = bad|(index[...,axis]>=n)      # before it is copied: nobody waits
-    if bad.any(): raise ValueError(f'index {index[bad][0].tolist()} lies outside the grid {cfg.grid} of patches')
+    if bad.any():
+        raise ValueError(f'index {index[bad][0].tolist()} lies outside the grid {cfg.grid} of patches')
     index = to_device(index.long(), device)
     return index.expand(b, -1, -1) if index.ndim==2 or len(index)!=b else index
 
@@ -95,9 +98,11 @@ def covering_patches(
 )->tuple[Tensor,Tensor]:  # Patches that hold them, and where the wanted pixels lie inside those
     "Find the patches that a slice of pixels touches; a `ValueError` says when it is empty."
     if hasattr(want, '__index__'): want = slice(int(want), int(want)+1 or None)
-    if not isinstance(want, (slice,type(None))): raise ValueError(f'{name}={want!r} must be a slice, an integer or None')
+    if not isinstance(want, (slice,type(None))):
+        raise ValueError(f'{name}={want!r} must be a slice, an integer or None')
     pix = torch.tensor(range(size)[want or slice(None)], dtype=torch.long)
-    if len(pix)==0: raise ValueError(f'{name}={want} selects nothing of {size}: ask for a range inside 0:{size}')
+    if len(pix)==0:
+        raise ValueError(f'{name}={want} selects nothing of {size}: ask for a range inside 0:{size}')
     need = (pix//patch).unique()
     return need, torch.searchsorted(need, pix//patch)*patch + pix%patch
 
@@ -117,7 +122,8 @@ def slice_index(
 # %% ../nbs/17_tokenizer.ipynb #474f88f5
 class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokConfig(**d))},
                library_name='coordtok', tags=['video', 'tokenizer'],
-               model_card_template=model_card('A CoordTok tokenizer: clips to three planes and back.', 'CoordTok')):
+               model_card_template=model_card('A CoordTok tokenizer: clips to three planes and back.',
+                                              'CoordTok')):
     "A clip to three planes and back (paper, section 3)."
     Config = TokConfig
     def __init__(self,
@@ -135,7 +141,7 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
 
     @torch.no_grad()
     def encode(self,
-        clip:Tensor,                     # uint8, or float in [-1, 1]; (t h w 3) or (b t h w 3); may be shorter than the model
+        clip:Tensor,  # uint8, or float in [-1, 1]; (t h w 3) or (b t h w 3); may be shorter than the model
         n_frames:int|Tensor|None=None,   # Real frames of each clip; None means all that were given
         refine:int=0,                    # Gradient steps on the planes through the frozen decoder
         precision:str='auto',            # 'auto', 'bfloat16', 'float16' or 'float32'
@@ -145,7 +151,8 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
         clip,n = prepare_clip(clip, n_frames, self.cfg, self.device)
         context = partial(precision_context, self.device, precision)
         with context(): planes = self.encoder(clip, n).map(Tensor.float)
-        return refine_planes(self.decoder, planes, clip, refine, n, seed=seed, autocast=context) if refine else planes
+        return refine_planes(self.decoder, planes, clip, refine, n, seed=seed,
+                             autocast=context) if refine else planes
 
     @torch.no_grad()
     def predict(self,
@@ -165,13 +172,15 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
         frames:slice|int|None=None,     # Frames wanted; None means all
         rows:slice|int|None=None,       # Pixel rows wanted
         cols:slice|int|None=None,       # Pixel columns wanted
-        order:str='contiguous',         # 'contiguous' runs in (t, x, y) order, or 'strided': every n_slices-th frame
+        order:str='contiguous',  # 'contiguous' runs in (t, x, y) order, or 'strided': every n_slices-th frame
         precision:str='auto',           # 'auto', 'bfloat16', 'float16' or 'float32'
     )->Tensor:                          # Clips in [-1, 1], b t h w 3
         "Paint the part of the clips that is asked for; nothing else is computed."
         planes,cfg = check_planes(planes, self.cfg, self.device),self.cfg
-        need,inside = zip(*(covering_patches(s, n, p, k) for s,n,p,k in zip((frames,rows,cols), cfg.clip, cfg.patch, ('frames','rows','cols'))))
-        with precision_context(self.device, precision): clip = decode_box(self.decoder, planes, need, n_slices, order)
+        need,inside = zip(*(covering_patches(s, n, p, k) for s,n,p,
+                            k in zip((frames,rows,cols), cfg.clip, cfg.patch, ('frames','rows','cols'))))
+        with precision_context(self.device, precision):
+            clip = decode_box(self.decoder, planes, need, n_slices, order)
         for axis,at in enumerate(inside, 1): clip = _take(clip, axis, at)
         return clip
 
@@ -194,13 +203,14 @@ def decode_box(
     decoder:nn.Module,                  # Maps planes and indices to patches
     planes:Triplane,                    # The latent
     need:tuple[Tensor,Tensor,Tensor],   # Patches wanted along time, rows, columns
-    n_slices:int|None=None,             # Groups that attend among themselves; None: as many as `cfg.context` needs
+    n_slices:int|None=None,  # Groups that attend among themselves; None: as many as `cfg.context` needs
     order:str='contiguous',             # Order of the slices, as in `slice_index`
 )->Tensor:                              # Clips that the box of patches covers, b t h w 3
     "Decode a box of patches, in slices; a `ValueError` names a number of slices that cannot be."
     cfg,index = decoder.cfg,torch.cartesian_prod(*need)
     if n_slices is None: n_slices = -(-len(index)//cfg.context) if cfg.context else 1
-    if not 1<=n_slices<=len(index): raise ValueError(f'n_slices={n_slices} must lie between 1 and the {len(index)} patches asked for')
+    if not 1<=n_slices<=len(index):
+        raise ValueError(f'n_slices={n_slices} must lie between 1 and the {len(index)} patches asked for')
     slices,device = slice_index(index, n_slices, order),planes.xy.device
     turn,lengths = torch.cat(slices),list(map(len, slices))
     out,done = torch.empty(len(planes.xy), len(index), cfg.patch_dim, device=device),0
@@ -236,13 +246,16 @@ def check_tokenizer(
     pred = tok(clip, index)
     grads = torch.autograd.grad(pred.square().mean(), list(tok.parameters()), allow_unused=True)
     idle = {'encoder.video.cls'} if cfg.enc_layers==0 else set()   # nobody attends to it
-    dead = [k for (k,_),g in zip(tok.named_parameters(), grads) if (g is None or not g.any()) and k not in idle]
+    dead = [k for (k,_),g in zip(tok.named_parameters(), grads) if (g is None or not g.any())
+            and k not in idle]
     assert not dead, f'no gradient reaches {dead}'
     with torch.no_grad():
         planes,full = tok.encoder(clip),tok.encoder(clip, torch.full((b,), cfg.clip[0], device=tok.device))
-        assert [tuple(o.shape) for o in planes]==[(b, *s, cfg.features) for s in cfg.plane_sizes.values()], 'planes of another shape'
+        assert [tuple(o.shape) for o in planes]==[(b, *s, cfg.features)
+                                                  for s in cfg.plane_sizes.values()], 'planes of another shape'
         _close(planes, full, 'naming all frames real changed the planes')
-        _close(planes, [torch.cat(o) for o in zip(*(tok.encoder(c[None]) for c in clip))], 'clips of a batch changed one another')
+        _close(planes, [torch.cat(o) for o in zip(*(tok.encoder(c[None]) for c in clip))],
+               'clips of a batch changed one another')
         _decoder_laws(tok, planes, index, pred)
     assert torch.equal(before[0], clip) and torch.equal(before[1], index), 'the input was changed'
     assert all(torch.equal(p, q) for p,q in zip(before[2], tok.parameters())), 'the weights were changed'
@@ -258,10 +271,13 @@ def _decoder_laws(tok:CoordTok, planes:Triplane, index:Tensor, pred:Tensor):
     assert pred.shape==(len(index), n, cfg.patch_dim), 'patches of another shape'
     _close([pred], [tok.decoder(planes, index)], 'the same question got another answer')
     perm = torch.arange(n, device=index.device).flip(0)
-    _close([pred[:,perm]], [tok.decoder(planes, index[:,perm])], 'the order of the questions changed the answers')
+    _close([pred[:,perm]], [tok.decoder(planes, index[:,perm])],
+           'the order of the questions changed the answers')
     need = [torch.arange(min(3, s)) for s in cfg.grid]
     box = torch.cartesian_prod(*need)
     clip,k = decode_box(tok.decoder, planes, need, min(2, len(box))),min(2, len(box))
-    parts = [tok.decoder(planes, box[s].to(index.device).expand(len(index), -1, -1)) for s in slice_index(box, k)]
-    sub = gather_patches(clip, grid_index([len(o) for o in need], index.device).expand(len(index), -1, -1), cfg.patch)
+    parts = [tok.decoder(planes, box[s].to(index.device).expand(len(index), -1, -1))
+             for s in slice_index(box, k)]
+    sub = gather_patches(clip, grid_index([len(o) for o in need], index.device).expand(len(index), -1, -1),
+                         cfg.patch)
     _close([sub], [torch.cat(parts, 1)], 'slices are not what predicting each of them gives')

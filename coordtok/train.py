@@ -44,7 +44,7 @@ class LoopConfig:
     steps:int=2000              # Optimizer steps
     batch:int=4                 # Samples a step, over all devices
     micro:int=0                 # Samples a device takes at a time; 0: its whole share. Gradients are added up
-    optimizer:str='muon'        # 'muon': matrices of linear layers by Muon, the rest by AdamW; 'adamw': all by AdamW
+    optimizer:str='muon' # 'muon': matrices of linear layers by Muon, the rest by AdamW; 'adamw': all by AdamW
     adam_lr:float=1e-3          # Peak step size of AdamW
     muon_lr:float=.02           # Peak step size of Muon
     betas:tuple[float,float]=(.9,.98) # Memory of AdamW for the gradient and its square
@@ -81,12 +81,15 @@ class LoopConfig:
         for k in ('adam_lr','muon_lr','weight_decay','clip_grad'):
             v = getattr(self, k)
             if not 0<=v<math.inf: raise ValueError(f'{k}={v} must be a number of at least 0')
-        if not all(0<=b<1 for b in self.betas): raise ValueError(f'betas={self.betas} must be at least 0 and below 1')
+        if not all(0<=b<1 for b in self.betas):
+            raise ValueError(f'betas={self.betas} must be at least 0 and below 1')
         if abs(self.seed)>=2**31: raise ValueError(f'seed={self.seed} must lie between -2**31 and 2**31')
         if not 0<=self.ema<1: raise ValueError(f'ema={self.ema} must be at least 0 and below 1')
-        if any(n<1 for n in self.extend): raise ValueError(f'extend={self.extend} must be numbers of steps, each at least 1')
+        if any(n<1 for n in self.extend):
+            raise ValueError(f'extend={self.extend} must be numbers of steps, each at least 1')
         if self.extend and self.schedule=='constant':
-            raise ValueError(f"extend={self.extend} adds cosines: with schedule='constant' give more steps instead")
+            raise ValueError(f"extend={self.extend} adds cosines: with schedule='constant' give more steps "
+                             "instead")
 
     @property
     def total(self)->int:
@@ -95,7 +98,8 @@ class LoopConfig:
 
     def fingerprint(self)->dict:  # Field names and values
         "List what the trained numbers depend on; all else may change when a run goes on."
-        free = ['micro','compile','recompute','workers','log_every','save_every','eval_every','keep','max_bad']
+        free = ['micro','compile','recompute','workers','log_every','save_every','eval_every','keep',
+                'max_bad']
         free += ['steps']*(self.schedule=='constant')
         return {k:v for k,v in asdict(self).items() if k not in free}
 
@@ -192,7 +196,8 @@ def recomputed(
     model:nn.Module,  # Has lists of blocks called `blocks`; a `ValueError` says if it has none
 ):                    # A context
     "Keep only the inputs of blocks for the backward pass, and compute the rest again there."
-    lists = [m for name,m in model.named_modules() if isinstance(m, nn.ModuleList) and name.split('.')[-1]=='blocks']
+    lists = [m for name,m in model.named_modules() if isinstance(m, nn.ModuleList)
+             and name.split('.')[-1]=='blocks']
     blocks = [b for m in lists for b in m]
     if not blocks: raise ValueError('recompute=True needs lists of blocks called `blocks`, '
                                     f'and {type(model).__name__} has none: leave it out')
@@ -213,7 +218,7 @@ class Trainer:
         cfg:LoopConfig,            # How
         out:str|Path|None=None,    # Folder for checkpoints; None keeps nothing
         config:dict|None=None,     # What else the run is told (model, data): compared when it goes on
-        tracker:str|None=None,     # 'tensorboard', 'wandb' or another that accelerate knows; logs go below `out`
+        tracker:str|None=None,  # 'tensorboard', 'wandb' or another that accelerate knows; logs go below `out`
     ):
         if tracker in ('tensorboard','wandb') and not find_spec(tracker):
             raise ValueError(f'{tracker} is not installed: pip install {tracker}, or train without a tracker')
@@ -222,7 +227,8 @@ class Trainer:
         self.rank,self.world,self.device = self.acc.process_index,self.acc.num_processes,self.acc.device
         self.a_step = ResumableBatchSampler(cfg, self.rank, self.world).a_step
         if cfg.compile: model.compile()
-        self.plain,self.model = model,self.acc.prepare_model(model)       # the same weights, without and with the wrapping
+        # the same weights, without and with the wrapping
+        self.plain,self.model = model,self.acc.prepare_model(model)
         self.opts = make_optimizers(model, cfg)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision=='float16')
         self.peaks = [[g['lr'] for g in o.param_groups] for o in self.opts]
@@ -245,7 +251,8 @@ class Trainer:
                 with precision_context(self.device, self.cfg.precision):
                     loss,parts = self.loss(self.model, batch)
                 self.scaler.scale(loss/n).backward()
-            for name,v in dict(loss=loss, **parts).items(): mean[name] = mean.get(name, 0)+v.detach().float()/n
+            for name,v in dict(loss=loss, **parts).items():
+                mean[name] = mean.get(name, 0)+v.detach().float()/n
         for o in self.opts: self.scaler.unscale_(o)
         params = [p for p in self.plain.parameters() if p.grad is not None]
         norm = get_total_norm([p.grad for p in params])
@@ -278,7 +285,8 @@ class Trainer:
         if self.scaler.is_enabled(): self.scaler.update(max(1., factor/2))
         self.skipped += 1
         if factor>1 and math.isfinite(values['loss']):       # float16 ran out of range, not the run
-            self._say('the gradient left the range of float16, the loss is scaled by %g from now on' % (factor/2))
+            self._say('the gradient left the range of float16, the loss is scaled by %g from now '
+                      'on' % (factor/2))
             return
         self.in_row += 1
         self._say(f'loss {values["loss"]:.4g}, gradient norm {values["gradient"]:.4g} ({self.in_row} of {self.cfg.max_bad} in a row)')
@@ -331,7 +339,8 @@ def save_run(
     rng = gather_object([dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state() if cuda else None)])
     def write():
         state = dict(model=t.plain.state_dict(), ema=t.ema.copies, opts=[o.state_dict() for o in t.opts],
-                     ema_n=t.ema.n, scaler=t.scaler.state_dict(), rng=rng, **{k:getattr(t, k) for k in _COUNTERS})
+                     ema_n=t.ema.n, scaler=t.scaler.state_dict(), rng=rng,
+                     **{k:getattr(t, k) for k in _COUNTERS})
         save_checkpoint(t.store, t.step, send_to_device(state, 'cpu'), t.config, metric)
     on_first(write)
 
@@ -347,7 +356,8 @@ def resume_run(
     if not (found := on_first(read)): return False
     t.step,small = found
     t.plain.load_state_dict(_received(s, 'model', t.device))
-    if t.cfg.ema: t.ema.copies = {k:o.to(t.device) for k,o in _received(s, 'ema', t.device).items()}   # small ones too
+    # small ones too
+    if t.cfg.ema: t.ema.copies = {k:o.to(t.device) for k,o in _received(s, 'ema', t.device).items()}
     for o,state in zip(t.opts, _received(s, 'opts', t.device)): o.load_state_dict(state)
     t.ema.n,rng = small['ema_n'],small['rng']
     t.scaler.load_state_dict(small['scaler'])
@@ -384,7 +394,8 @@ def pooled_means(
 )->dict[str,float]:                          # Means over all processes
     "Pool statistics exactly: add sums and counts first, divide after."
     both = torch.tensor(list(sums.values()), dtype=torch.float64)
-    if trainer.world>1: both = trainer.acc.reduce(both.to(trainer.device), 'sum').cpu()      # one process asks no device for float64
+    # one process asks no device for float64
+    if trainer.world>1: both = trainer.acc.reduce(both.to(trainer.device), 'sum').cpu()
     return dict(zip(sums, (both[:,0]/both[:,1]).tolist()))
 
 def log_line(
@@ -415,9 +426,11 @@ def start_run(
         flat = {f'{a}.{k}':v for a,d in t.config.items() if isinstance(d, dict) for k,v in d.items()}
         flat = {k:v if isinstance(v, (int,float,str)) else str(v) for k,v in flat.items()}
         on_first(lambda: t.acc.init_trackers('logs', flat, dict(tensorboard=dict(purge_step=t.step))))
-    how = dict(batch_sampler=ResumableBatchSampler(t.cfg, t.rank, t.world, t.step), collate_fn=collate, pin_memory=t.device.type=='cuda',
+    how = dict(batch_sampler=ResumableBatchSampler(t.cfg, t.rank, t.world, t.step), collate_fn=collate,
+               pin_memory=t.device.type=='cuda',
                generator=torch.Generator())      # of its own: torch's is as the checkpoint left it
-    if t.cfg.workers: how |= dict(num_workers=t.cfg.workers, persistent_workers=True, worker_init_fn=ignore_signals,
+    if t.cfg.workers:
+        how |= dict(num_workers=t.cfg.workers, persistent_workers=True, worker_init_fn=ignore_signals,
                                   multiprocessing_context='fork' if sys.platform=='linux' else None)
     return iter(DataLoader(draws, **how))
 
@@ -437,7 +450,8 @@ def run(
         if cfg.recompute: stack.enter_context(recomputed(t.plain))
         turns = start_run(t, draws, collate)
         quiet = not progress or t.rank>0
-        bar = stack.enter_context(tqdm(initial=t.step, total=cfg.total, desc='training', unit='step', disable=quiet))
+        bar = stack.enter_context(tqdm(initial=t.step, total=cfg.total, desc='training', unit='step',
+                                       disable=quiet))
         t.model.train()
         while t.step<cfg.total:
             start = time.perf_counter()

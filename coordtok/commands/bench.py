@@ -54,7 +54,9 @@ def median_times(
     clock:Callable[[],float]=perf_counter,    # Where the time is read
 )->dict[str,float]:                           # Median seconds of each
     "Time functions in turns, A B A B ..., waiting for the device; a `ValueError` refuses to measure nothing."
-    if repeats<1 or warmup<0 or not fs: raise ValueError(f'repeats={repeats}, warmup={warmup}: time at least one function in at least one round')
+    if repeats<1 or warmup<0 or not fs:
+        raise ValueError(f'repeats={repeats}, warmup={warmup}: time at least one function in at least one '
+                         'round')
     seconds = {k:[] for k in fs}
     for i in tqdm(range(-warmup, repeats), ' / '.join(fs), leave=False, disable=None):
         for k,f in fs.items():
@@ -129,7 +131,8 @@ class TrainStep:
     ):
         with torch.random.fork_rng(): torch.manual_seed(0); self.tok = CoordTok(cfg).to(device)
         self.forward = torch.compile(self.tok) if compile else self.tok
-        self.opt = AdamW(self.tok.parameters(), 1e-4, weight_decay=1e-3, **(dict(foreach=False) if naive else dict(fused=True)))
+        self.opt = AdamW(self.tok.parameters(), 1e-4, weight_decay=1e-3,
+                         **(dict(foreach=False) if naive else dict(fused=True)))
         self.precision,self.watch = 'float32' if naive else precision,watch
         self.resize,self.gather = (naive_resize,naive_gather) if naive else (resize_clip,gather_patches)
     def __call__(self,
@@ -142,7 +145,8 @@ class TrainStep:
         clip = to_float(self.resize(raw, cfg.clip[1:]).to(device)); lap('resize')
         index = index.to(device)
         target = self.gather(clip, index, cfg.patch); lap('gather')
-        with precision_context(device, self.precision): loss = squared_error(self.forward(clip, index), target)
+        with precision_context(device, self.precision):
+            loss = squared_error(self.forward(clip, index), target)
         lap('forward'); loss.backward(); lap('backward')
         self.opt.step(); self.opt.zero_grad(); lap('optimizer')
         return loss.detach()
@@ -185,11 +189,16 @@ def bench_step(
     index = random_patches(batch, n, cfg.grid, generator=gen)
     naive,ours = TrainStep(cfg, True, watch=Timer()),TrainStep(cfg, False, precision, compile, watch=Timer())
     with _threads(threads) as threads:
-        loss = {k: s(raw, index).item() for k,s in dict(naive=naive, ours=ours).items()}      # the warm-up: compiling included
-        t = median_times(dict(naive=partial(naive, raw, index), ours=partial(ours, raw, index)), repeats, warmup=0)
-    setting = dict(device='cpu', threads=threads, batch=batch, n=n, frame=list(frame), precision=precision, compile=compile, repeats=repeats)
-    return dict(**setting, config=asdict(cfg), naive_seconds=t['naive'], seconds=t['ours'], ratio=t['naive']/t['ours'],
-                naive_parts=naive.watch.medians(repeats), parts=ours.watch.medians(repeats), naive_loss=loss['naive'], loss=loss['ours'],
+        # the warm-up: compiling included
+        loss = {k: s(raw, index).item() for k,s in dict(naive=naive, ours=ours).items()}
+        t = median_times(dict(naive=partial(naive, raw, index), ours=partial(ours, raw, index)), repeats,
+                         warmup=0)
+    setting = dict(device='cpu', threads=threads, batch=batch, n=n, frame=list(frame), precision=precision,
+                   compile=compile, repeats=repeats)
+    return dict(**setting, config=asdict(cfg), naive_seconds=t['naive'], seconds=t['ours'],
+                ratio=t['naive']/t['ours'],
+                naive_parts=naive.watch.medians(repeats), parts=ours.watch.medians(repeats),
+                naive_loss=loss['naive'], loss=loss['ours'],
                 says=f'a step takes {t["ours"]:.2f} s, the naive arrangement {t["naive"]:.2f} s: {t["naive"]/t["ours"]:.1f} times that')
 
 # %% ../../nbs/commands/05_bench.ipynb #c5ce4445
@@ -200,7 +209,7 @@ def bench_muon(
     precision:str='auto',     # Of the gradients
     repeats:int=3,            # Timed rounds
     device:str|None=None,     # None: CUDA where there is one
-)->dict:                      # Seconds of the gradients and of both optimizers, and Muon's share of a step with each
+)->dict:  # Seconds of the gradients and of both optimizers, and Muon's share of a step with each
     "Time Muon's part of a training step with our orthogonalisation and with PyTorch's, in turns."
     cfg,device = cfg or TokConfig.tiny(),device or ('cuda' if torch.cuda.is_available() else 'cpu')
     gen = torch.Generator().manual_seed(0)
@@ -209,15 +218,18 @@ def bench_muon(
     with torch.random.fork_rng(): torch.manual_seed(0); tok = CoordTok(cfg).to(device)
     target = gather_patches(to_float(raw), index, cfg.patch)
     def gradients():
-        with precision_context(tok.device, precision): squared_error(tok(to_float(raw), index), target).backward()
+        with precision_context(tok.device, precision):
+            squared_error(tok(to_float(raw), index), target).backward()
     gradients()
     inner = [m.weight for m in tok.modules() if isinstance(m, torch.nn.Linear)]
     ours,theirs = Muon(inner, lr=1e-4),torch.optim.Muon(inner, lr=1e-4)
     t = median_times(dict(gradients=gradients, ours=ours.step, torch=theirs.step), repeats)
     share = {k: t[k]/(t['gradients']+t[k]) for k in ('ours','torch')}
-    return dict(device=device, threads=torch.get_num_threads(), batch=batch, n=n, precision=precision, matrices=len(inner), seconds=t, share=share,
+    return dict(device=device, threads=torch.get_num_threads(), batch=batch, n=n, precision=precision,
+                matrices=len(inner), seconds=t, share=share,
                 ratio=t['torch']/t['ours'], repeats=repeats, config=asdict(cfg),
-                says=f"Muon takes {share['ours']:.0%} of a step of {t['gradients']+t['ours']:.2f} s; with PyTorch's orthogonalisation it would be "
+                says=f"Muon takes {share['ours']:.0%} of a step of {t['gradients']+t['ours']:.2f} s; with "
+                     "PyTorch's orthogonalisation it would be "
                      f"{share['torch']:.0%} of {t['gradients']+t['torch']:.2f} s")
 
 # %% ../../nbs/commands/05_bench.ipynb #4c2c56df
@@ -244,13 +256,14 @@ def memory_point(
     batch:int=1,                # Clips
     device:str='cpu',           # Where
     precision:str='float32',    # 'auto', 'bfloat16' (its copies of the weights are counted) or 'float32'
-)->dict:                        # frames, n, bytes saved, and on CUDA the allocator's peak; None where memory ran out
+)->dict:  # frames, n, bytes saved, and on CUDA the allocator's peak; None where memory ran out
     "Measure what one training step keeps."
     cfg = replace(cfg, clip=(frames, *cfg.clip[1:]))
     row = dict(frames=frames, n=n or cfg.n_patches, saved=None, peak=None)
     try:
         tok,clip = CoordTok(cfg).to(device),torch.rand(batch, *cfg.clip, 3, device=device)*2-1
-        index = (random_patches(batch, n, cfg.grid) if n else grid_index(cfg.grid).expand(batch, -1, -1)).to(device)
+        index = (random_patches(batch, n, cfg.grid) if n
+                 else grid_index(cfg.grid).expand(batch, -1, -1)).to(device)
         target = gather_patches(clip, index, cfg.patch)
         def forward():
             with precision_context(tok.device, precision): return squared_error(tok(clip, index), target)
@@ -270,13 +283,14 @@ def _peak(forward:Callable[[],Tensor])->int:
 # %% ../../nbs/commands/05_bench.ipynb #898d0e2f
 def memory_config()->TokConfig:
     "Make the model whose memory is measured on a CPU: a quarter of the paper's pixels and, as in its L, three decoder layers for each of the video transformer."
-    return TokConfig(clip=(128,64,64), plane=(32,8,8), enc_width=96, enc_heads=3, enc_layers=2, cross_layers=2, dec_width=96, dec_heads=3, dec_layers=6)
+    return TokConfig(clip=(128,64,64), plane=(32,8,8), enc_width=96, enc_heads=3, enc_layers=2,
+                     cross_layers=2, dec_width=96, dec_heads=3, dec_layers=6)
 
 def bench_memory(
-    cfg:TokConfig|None=None,                          # The model; None: `memory_config()` on a CPU, the paper's S on a GPU
+    cfg:TokConfig|None=None,  # The model; None: `memory_config()` on a CPU, the paper's S on a GPU
     frames:Sequence[int]=(16,32,64,128,256),          # Clip lengths
-    n:int|None=None,                                  # Patches that are sampled; None means 3.125% of the clip in `cfg`
-    ns:Sequence[int]|None=None,                       # Numbers of patches at the length in `cfg`; None doubles from `n` up to all
+    n:int|None=None,  # Patches that are sampled; None means 3.125% of the clip in `cfg`
+    ns:Sequence[int]|None=None,  # Numbers of patches at the length in `cfg`; None doubles from `n` up to all
     device:str|None=None,                             # None: CUDA where there is one
 )->dict:                                              # Three lists of points: `sampled`, `all` and `by_n`
     "Measure memory against clip length and against the number of sampled patches (paper, Figure 1a)."
@@ -286,8 +300,10 @@ def bench_memory(
     n = n or total//32
     ns = ns or [n*2**k for k in range(total.bit_length()) if n*2**k<total]+[total]
     point = partial(memory_point, cfg, device=device, precision=precision)
-    rows = dict(sampled=[point(t, n) for t in frames], all=[point(t) for t in frames], by_n=[point(cfg.clip[0], k) for k in ns])
-    return dict(device=device, precision=precision, batch=1, n=n, planes='same size at every length', config=asdict(cfg), **rows,
+    rows = dict(sampled=[point(t, n) for t in frames], all=[point(t) for t in frames],
+                by_n=[point(cfg.clip[0], k) for k in ns])
+    return dict(device=device, precision=precision, batch=1, n=n, planes='same size at every length',
+                config=asdict(cfg), **rows,
                 says=_memory_says(rows, n))
 
 # %% ../../nbs/commands/05_bench.ipynb #959417ce
@@ -297,16 +313,19 @@ def _memory_says(rows:dict[str,list[dict]], n:int)->str:
         first,last = points[0]['saved'],points[-1]['saved']
         return f'{last/first:.1f} times the memory' if first and last else 'more memory than there is'
     length = rows['sampled'][-1]['frames']/rows['sampled'][0]['frames']
-    return f'a clip {length:g} times as long needs {times(rows["sampled"])} with {n} sampled patches, {times(rows["all"])} with all of them'
+    return (f'a clip {length:g} times as long needs {times(rows["sampled"])} with {n} sampled patches, {times(rows["all"])} with all of them')
 
 # %% ../../nbs/commands/05_bench.ipynb #0225f686
 def _spread(paths:Sequence[str|Path], k:int)->list[Path]:
     "List video files, folders opened, and keep k of them that lie evenly apart."
-    def below(p): return sorted(f for f in p.rglob('*') if f.suffix.lower() in EXTENSIONS) if p.is_dir() else [p]
+    def below(p):
+        return sorted(f for f in p.rglob('*') if f.suffix.lower() in EXTENSIONS) if p.is_dir() else [p]
     gone = [str(p) for p in paths if not Path(p).exists()]
     if gone: raise VideoError(f'{gone[0]} does not exist: name a video file or a folder of them')
     files = [f for p in map(Path, paths) for f in below(p)]
-    if not files: raise VideoError(f'{", ".join(map(str, paths))}: no video file there, name a file or a folder of them')
+    if not files:
+        raise VideoError(f'{", ".join(map(str, paths))}: no video file there, name a file or a folder of '
+                         'them')
     return files[::max(1, len(files)//k)][:k]
 
 # %% ../../nbs/commands/05_bench.ipynb #7bf73fe0
@@ -314,7 +333,8 @@ def _verdict(read:float, cached:float, step:float)->str:
     "Name the bottleneck and the remedy."
     rates = f'the reader gives {read:.2g} clips a second, the cache {cached:.2g}, a step takes {step:.2g}: '
     if step<=read: return rates+'the step is the bottleneck, neither cache nor workers would help'
-    if step<=cached: return rates+f'the reader is the bottleneck, use the cache or {-(-step//read):.0f} times the workers'
+    if step<=cached:
+        return rates+f'the reader is the bottleneck, use the cache or {-(-step//read):.0f} times the workers'
     return rates+'reading is the bottleneck even from the cache, use the cache and more workers'
 
 # %% ../../nbs/commands/05_bench.ipynb #961e9d71
@@ -332,16 +352,21 @@ def bench_data(
     cfg,device = cfg or TokConfig.tiny(),'cuda' if torch.cuda.is_available() else 'cpu'
     files = _spread(paths or bundled_clips(), clips)
     def loader(**where):
-        draws = TrainingSamples(ClipSource(files, cfg.clip[0], cfg.clip[1:], 1., progress=False, **where), cfg.grid, n, augment=False)
-        return DataLoader(draws, batch_sampler=[[k] for k in range(clips)], num_workers=workers, persistent_workers=workers>0)
+        draws = TrainingSamples(ClipSource(files, cfg.clip[0], cfg.clip[1:], 1., progress=False, **where),
+                                cfg.grid, n, augment=False)
+        return DataLoader(draws, batch_sampler=[[k] for k in range(clips)], num_workers=workers,
+                          persistent_workers=workers>0)
     with tempfile.TemporaryDirectory() as temp:
         loaders = dict(read=loader(stream=True), cached=loader(cache=cache or ClipCache(temp)))
-        t = median_times({k: partial(list, o) for k,o in loaders.items()}, repeats)    # the warm-up fills the cache
+        # the warm-up fills the cache
+        t = median_times({k: partial(list, o) for k,o in loaders.items()}, repeats)
         raw = next(iter(loaders['read']))[0].expand(batch, -1, -1, -1, -1)
         del loaders
-    t['step'] = median_times(dict(step=partial(TrainStep(cfg, device=device), raw, random_patches(batch, n, cfg.grid))), repeats)['step']
+    t['step'] = median_times(dict(step=partial(TrainStep(cfg, device=device), raw,
+                                               random_patches(batch, n, cfg.grid))), repeats)['step']
     rates = dict(read=clips/t['read'], cached=clips/t['cached'], step=batch/t['step'])
-    return dict(device=device, threads=torch.get_num_threads(), workers=workers, batch=batch, n=n, clips=clips, files=len(files), config=asdict(cfg),
+    return dict(device=device, threads=torch.get_num_threads(), workers=workers, batch=batch, n=n,
+                clips=clips, files=len(files), config=asdict(cfg),
                 **{f'{k}_clips_per_second':v for k,v in rates.items()}, says=_verdict(**rates))
 
 # %% ../../nbs/commands/05_bench.ipynb #a47db198
@@ -351,18 +376,22 @@ def count_operations(
     batch:int=1,     # Clips
 )->int:              # Floating-point operations; a multiplication and an addition are two
     "Count the matrix products of one training step, forward and backward."
-    with torch.device('meta'): tok,clip,index = CoordTok(cfg),torch.empty(batch, *cfg.clip, 3),torch.empty(batch, n, 3, dtype=torch.long)
+    with torch.device('meta'):
+        tok,clip,index = CoordTok(cfg),torch.empty(batch, *cfg.clip, 3),torch.empty(batch, n, 3,
+            dtype=torch.long)
     with FlopCounterMode(display=False) as ops: tok(clip, index).square().mean().backward()
     return ops.get_total_flops()
 
 # %% ../../nbs/commands/05_bench.ipynb #10702cd8
-PEAKS = {'H200 NVL': 835e12, 'H200': 989e12, 'H100 NVL': 835e12, 'H100 PCIe': 756e12, 'H100': 989e12, 'A100': 312e12, 'RTX 4090': 165e12}
+PEAKS = {'H200 NVL': 835e12, 'H200': 989e12, 'H100 NVL': 835e12, 'H100 PCIe': 756e12, 'H100': 989e12,
+         'A100': 312e12, 'RTX 4090': 165e12}
 
 def chip_peak(
     name:str,        # What `torch.cuda.get_device_name` says
 )->float|None:       # Operations a second
     "Look up how many dense bfloat16 operations a chip can do; None where we do not know."
-    return next((v for k,v in PEAKS.items() if k in name and 'Laptop' not in name and ' D' not in name.split(k)[1]), None)
+    return next((v for k,v in PEAKS.items() if k in name and 'Laptop' not in name
+                 and ' D' not in name.split(k)[1]), None)
 
 # %% ../../nbs/commands/05_bench.ipynb #6d6cdab4
 def bench_gpu(
@@ -371,9 +400,11 @@ def bench_gpu(
     batch:int=8,                                    # Clips a step
     n:int=1024,                                     # Patches a clip
     repeats:int=10,                                 # Timed steps
-)->dict:                                            # `rows`: seconds, clips a second, share of the chip's peak, peak memory
+)->dict:  # `rows`: seconds, clips a second, share of the chip's peak, peak memory
     "Time training steps on a GPU; without one `rows` is empty."
-    if not torch.cuda.is_available(): return dict(device='cpu', rows=[], says='no CUDA device here, so nothing was measured: run this where there is one')
+    if not torch.cuda.is_available():
+        return dict(device='cpu', rows=[],
+                    says='no CUDA device here, so nothing was measured: run this where there is one')
     rows = [_gpu_row(p, c, batch, n, repeats) for p in presets for c in compile]
     best = max(rows, key=lambda r: r['share'] or 0)
     said = f', at best {best["share"]:.0%} of its peak' if best['share'] else ''
@@ -383,20 +414,26 @@ def bench_gpu(
 # %% ../../nbs/commands/05_bench.ipynb #6a23679f
 def _gpu_row(preset:str|TokConfig, compile:bool, batch:int, n:int, repeats:int)->dict:
     "Measure one setting; numbers stay None where memory ran out."
-    cfg,peak = preset if isinstance(preset, TokConfig) else getattr(TokConfig, preset)(),chip_peak(torch.cuda.get_device_name())
-    row = dict(preset=str(preset), compile=compile, batch=batch, n=n, operations=count_operations(cfg, n, batch)) | dict.fromkeys(
+    cfg,peak = preset if isinstance(preset, TokConfig) else getattr(TokConfig,
+        preset)(),chip_peak(torch.cuda.get_device_name())
+    row = dict(preset=str(preset), compile=compile, batch=batch, n=n,
+               operations=count_operations(cfg, n, batch)) | dict.fromkeys(
         ('seconds','clips_per_second','operations_per_second','share','peak_bytes'))
-    torch.compiler.reset(); gc.collect(); torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()   # nothing of the setting before
+    # nothing of the setting before
+    torch.compiler.reset(); gc.collect(); torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()
     try: row |= _gpu_times(cfg, compile, batch, n, repeats, row['operations'], peak)
     except torch.OutOfMemoryError: pass
     return row
 
-def _gpu_times(cfg:TokConfig, compile:bool, batch:int, n:int, repeats:int, operations:int, peak:float|None)->dict:
+def _gpu_times(cfg:TokConfig, compile:bool, batch:int, n:int, repeats:int, operations:int,
+               peak:float|None)->dict:
     "Take the steps of one setting."
-    step,raw = TrainStep(cfg, False, 'bfloat16', compile, 'cuda'),torch.randint(0, 256, (batch, *cfg.clip, 3), dtype=torch.uint8, device='cuda')
+    step,raw = TrainStep(cfg, False, 'bfloat16', compile, 'cuda'),torch.randint(0, 256, (batch, *cfg.clip, 3),
+        dtype=torch.uint8, device='cuda')
     index = random_patches(batch, n, cfg.grid).cuda()
     s = median_times(dict(step=partial(step, raw, index)), repeats, warmup=3)['step']
-    return dict(seconds=s, clips_per_second=batch/s, operations_per_second=operations/s, share=peak and operations/s/peak,
+    return dict(seconds=s, clips_per_second=batch/s, operations_per_second=operations/s, share=peak
+                and operations/s/peak,
                 peak_bytes=torch.cuda.max_memory_allocated())
 
 # %% ../../nbs/commands/05_bench.ipynb #3fc26396
@@ -404,26 +441,30 @@ def bench_decode(
     model:str|TokConfig='384x8',  # A name for `from_pretrained`; 'S', 'B', 'L', '384x8' or a config: random weights
     n_slices:int|None=None,       # As in `CoordTok.decode`
     repeats:int=3,                # Timed rounds
-)->dict:                          # Seconds in 'auto' precision and in float32, and how many times longer float32 takes
+)->dict:  # Seconds in 'auto' precision and in float32, and how many times longer float32 takes
     "Time the decoding of one whole clip in both precisions, in turns."
     known = {k: partial(getattr(TokConfig, k)) for k in 'SBL'} | {'384x8': partial(step_config, context=1024)}
     config = model if isinstance(model, TokConfig) else known[model]() if model in known else None
-    tok = (CoordTok(config) if config else CoordTok.from_pretrained(model)).to('cuda' if torch.cuda.is_available() else 'cpu')
+    tok = (CoordTok(config) if config else CoordTok.from_pretrained(model)).to('cuda'
+        if torch.cuda.is_available() else 'cpu')
     cfg,gen = tok.cfg,torch.Generator().manual_seed(0)
     planes = Triplane(*(torch.randn(1, *s, cfg.features, generator=gen) for s in cfg.plane_sizes.values()))
-    t = median_times({p: partial(tok.decode, planes, n_slices, precision=p) for p in ('auto','float32')}, repeats)
+    t = median_times({p: partial(tok.decode, planes, n_slices, precision=p) for p in ('auto','float32')},
+                     repeats)
     what = (f'decode of {"x".join(map(str, cfg.clip))}, decoder of width {cfg.dec_width}, {cfg.dec_layers} layers, {cfg.dec_heads} heads, '
             f'{cfg.context or "all"} coordinates a slice, {"random weights" if config else f"weights {model}"}')
-    return dict(device=tok.device.type, threads=torch.get_num_threads(), seconds_auto=t['auto'], seconds_float32=t['float32'],
+    return dict(device=tok.device.type, threads=torch.get_num_threads(), seconds_auto=t['auto'],
+                seconds_float32=t['float32'],
                 ratio=t['float32']/t['auto'], what=what, repeats=repeats, config=asdict(cfg),
                 says=f'a clip of {cfg.clip[0]} frames is decoded in {t["auto"]:.2f} s, in float32 in {t["float32"]:.2f} s')
 
 # %% ../../nbs/commands/05_bench.ipynb #02e38d0f
-BENCHES = dict(step=bench_step, muon=bench_muon, memory=bench_memory, data=bench_data, gpu=bench_gpu, decode=bench_decode)
+BENCHES = dict(step=bench_step, muon=bench_muon, memory=bench_memory, data=bench_data, gpu=bench_gpu,
+               decode=bench_decode)
 
 def run_bench(
     names:Sequence[str]=tuple(BENCHES),       # Which, of `BENCHES`
-    folder:str|Path|None=None,                # Where rows are stored: `data/results` in a checkout; None stores nothing
+    folder:str|Path|None=None,  # Where rows are stored: `data/results` in a checkout; None stores nothing
     options:dict[str,dict]|None=None,         # Arguments by bench, such as dict(data=dict(workers=2))
     benches:dict[str,Callable]=BENCHES,       # What there is to measure: another module may bring its own
 )->dict[str,dict]:                            # The rows

@@ -69,7 +69,8 @@ def decode_operations(
 )->int:                 # Floating-point operations
     "Count the matrix products of decoding one clip."
     n = cfg.n_patches//n_slices
-    if n*n_slices!=cfg.n_patches: raise ValueError(f'n_slices={n_slices} must divide the {cfg.n_patches} patches of a clip')
+    if n*n_slices!=cfg.n_patches:
+        raise ValueError(f'n_slices={n_slices} must divide the {cfg.n_patches} patches of a clip')
     with torch.device('meta'), FlopCounterMode(display=False) as ops:
         Decoder(cfg)(_empty_planes(cfg), torch.zeros(1, n, 3, dtype=torch.long))
     return ops.get_total_flops()*n_slices
@@ -91,9 +92,12 @@ def _way_rows(dit:SiT, ways:Sequence[tuple[str,int]], guidance:Sequence[float], 
     "Time whole samplings of one clip, in turns."
     asks = [(solver, steps, g) for solver,steps in ways for g in guidance]
     def sample(solver, steps, g):
-        return partial(sample_planes, dit, 1, 0 if dit.cfg.classes>1 else None, steps, solver, g, progress=False)
-    t = median_times({f'{solver} {steps} {g:g}': sample(solver, steps, g) for solver,steps,g in asks}, repeats)
-    return [dict(solver=solver, steps=steps, guidance=g, evaluations=steps*EVALUATIONS[solver], seconds=s) for (solver,steps,g),s in zip(asks, t.values())]
+        return partial(sample_planes, dit, 1, 0 if dit.cfg.classes>1 else None, steps, solver, g,
+                       progress=False)
+    t = median_times({f'{solver} {steps} {g:g}': sample(solver, steps, g) for solver,steps,g in asks},
+                     repeats)
+    return [dict(solver=solver, steps=steps, guidance=g, evaluations=steps*EVALUATIONS[solver], seconds=s)
+            for (solver,steps,g),s in zip(asks, t.values())]
 
 def _size_rows(sizes:dict[str,DiTConfig], device:str, repeats:int)->list[dict]:
     "Time one evaluation of one clip, size by size: the large ones would not fit together everywhere."
@@ -103,7 +107,8 @@ def _size_rows(sizes:dict[str,DiTConfig], device:str, repeats:int)->list[dict]:
         planes = _empty_planes(cfg).map(lambda o: torch.randn(o.shape, device=device))
         def ask():
             with torch.no_grad(), precision_context(dit.device, 'auto'): dit(planes, .5)
-        rows.append(dict(name=name, pieces=cfg.n_latent_patches, params=dit.n_params, operations=dit_operations(cfg), seconds=median_times({name:ask}, repeats)[name]))
+        rows.append(dict(name=name, pieces=cfg.n_latent_patches, params=dit.n_params,
+                         operations=dit_operations(cfg), seconds=median_times({name:ask}, repeats)[name]))
     return rows
 
 # %% ../../nbs/commands/06_bench_generate.ipynb #c08b1152
@@ -118,22 +123,29 @@ def bench_generation(
     "Time the making of one clip; a `ValueError` says when the two do not fit."
     device,cfg = 'cuda' if torch.cuda.is_available() else 'cpu',cfg or small_dit()
     dit = random_dit(cfg, device)
-    tok = (CoordTok(tokenizer).eval() if isinstance(tokenizer, TokConfig) else CoordTok.from_pretrained(tokenizer)).to(device)
+    tok = (CoordTok(tokenizer).eval() if isinstance(tokenizer, TokConfig)
+           else CoordTok.from_pretrained(tokenizer)).to(device)
     check_pair(dit, tok)
     rows = _way_rows(dit, ways, guidance if cfg.guidable else [g for g in guidance if g==1], repeats)
-    decode = median_times(dict(decode=partial(tok.decode, _empty_planes(cfg).map(torch.randn_like))), repeats)['decode']
+    decode = median_times(dict(decode=partial(tok.decode, _empty_planes(cfg).map(torch.randn_like))),
+                          repeats)['decode']
     evaluations = _size_rows(dit_sizes() if sizes is None else sizes, device, repeats)
-    return dict(device=device, threads=torch.get_num_threads(), precision='auto', batch=1, repeats=repeats, config=asdict(cfg), tokenizer=tok.name,
-                pieces=cfg.n_latent_patches, params=dit.n_params, planes_bytes=2*cfg.n_tokens*cfg.features, weights_bytes=2*dit.n_params,
-                ways=rows, decode_seconds=decode, evaluations=evaluations, says=_generation_says(rows, decode, evaluations))
+    return dict(device=device, threads=torch.get_num_threads(), precision='auto', batch=1, repeats=repeats,
+                config=asdict(cfg), tokenizer=tok.name,
+                pieces=cfg.n_latent_patches, params=dit.n_params, planes_bytes=2*cfg.n_tokens*cfg.features,
+                weights_bytes=2*dit.n_params,
+                ways=rows, decode_seconds=decode, evaluations=evaluations,
+                says=_generation_says(rows, decode, evaluations))
 
 # %% ../../nbs/commands/06_bench_generate.ipynb #36ef0b62
 def _generation_says(ways:list[dict], decode:float, evaluations:list[dict])->str:
     "Name the quickest and the slowest way."
     quick,slow = min(ways, key=lambda r: r['seconds']),max(ways, key=lambda r: r['seconds'])
-    def way(r): return f'{r["solver"]} {r["steps"]}{"" if r["guidance"]==1 else " guided"} {r["seconds"]:.2f} s'
+    def way(r):
+        return f'{r["solver"]} {r["steps"]}{"" if r["guidance"]==1 else " guided"} {r["seconds"]:.2f} s'
     each = ', '.join(f'{r["name"]} {r["seconds"]:.3f} s' for r in evaluations)
-    return f'a clip takes from {way(quick)} to {way(slow)}, and {decode:.2f} s to decode' + (f'; one evaluation of {each}' if each else '')
+    return (f'a clip takes from {way(quick)} to {way(slow)}, and {decode:.2f} s to decode'
+            + (f'; one evaluation of {each}' if each else ''))
 
 # %% ../../nbs/commands/06_bench_generate.ipynb #e5a0948e
 def high_water()->int|None:  # Bytes
@@ -162,8 +174,11 @@ def apart(
     "Call a function in a fresh process; a `RuntimeError` says what went wrong there."
     told = json.dumps(dict(function=function, threads=torch.get_num_threads(), **kw))
     done = subprocess.run([sys.executable, '-c', _CHILD], input=told, stdout=subprocess.PIPE, text=True)
-    if done.returncode<0: raise RuntimeError(f'{function} was killed by signal {-done.returncode}: probably memory ran out, take a smaller size')
-    answer = json.loads(done.stdout.splitlines()[-1]) if done.returncode==0 else dict(error=f'exit code {done.returncode}')
+    if done.returncode<0:
+        raise RuntimeError(f'{function} was killed by signal {-done.returncode}: probably memory ran out, '
+                           'take a smaller size')
+    answer = (json.loads(done.stdout.splitlines()[-1]) if done.returncode==0
+              else dict(error=f'exit code {done.returncode}'))
     if 'error' in answer: raise RuntimeError(f'{function} failed in its own process ({answer["error"]})')
     return answer['row']
 
@@ -175,7 +190,8 @@ def _decoding(decoder:Decoder, n_slices:int, precision:str)->Callable[[Triplane,
     device,(total,*sides) = decoder.project.weight.device,decoder.cfg.grid
     def decode(planes, frames):
         with torch.no_grad(), precision_context(device, precision):
-            return decode_box(decoder, planes.map(lambda o: o.to(device)), tuple(map(torch.arange, (frames, *sides))), -(-n_slices*frames//total))
+            return decode_box(decoder, planes.map(lambda o: o.to(device)),
+                              tuple(map(torch.arange, (frames, *sides))), -(-n_slices*frames//total))
     return decode
 
 def generate_once(
@@ -186,20 +202,26 @@ def generate_once(
     repeats:int=1,           # Timed clips
     device:str='cpu',        # Where
     precision:str='auto',    # As in `sample_planes`
-)->dict:                     # Seconds of both parts, and the most memory held before, after sampling, and at the end
+)->dict:  # Seconds of both parts, and the most memory held before, after sampling, and at the end
     "Sample and decode one clip with random weights, and watch."
     cuda,watch = device=='cuda',Timer()
-    idle,held = (torch.cuda.memory_allocated(),torch.cuda.max_memory_allocated) if cuda else (high_water(),high_water)
+    idle,held = (torch.cuda.memory_allocated(),torch.cuda.max_memory_allocated) if cuda else (high_water(),
+        high_water)
     dit,decoder = random_dit(DiTConfig(**cfg), device),Decoder(TokConfig(**tok)).eval().to(device)
-    sample,decode,frames = partial(sample_planes, dit, 1, solver='sde-euler', precision=precision),_decoding(decoder, n_slices, precision),decoder.cfg.grid[0]
+    sample,decode,frames = partial(sample_planes, dit, 1, solver='sde-euler',
+                                   precision=precision),_decoding(decoder, n_slices,
+                                       precision),decoder.cfg.grid[0]
     decode(sample(steps=2, progress=False), -(-frames//n_slices))
-    if cuda: torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()      # what warming up held does not count
+    # what warming up held does not count
+    if cuda: torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()
     for k in range(repeats):
         watch.start(); planes = sample(steps=steps, progress=sys.stderr.isatty()); watch('sampling')
-        if k==0: after = held()                                                  # later rounds come after a decode
+        # later rounds come after a decode
+        if k==0: after = held()
         clip = decode(planes, frames); watch('decoding')
     count = [sum(p.numel() for p in m.parameters()) for m in (dit, decoder)]
-    return dict(seconds=watch.medians(repeats), idle=idle, after_sampling=after, peak=held(), params=count, shape=list(clip.shape))
+    return dict(seconds=watch.medians(repeats), idle=idle, after_sampling=after, peak=held(), params=count,
+                shape=list(clip.shape))
 
 # %% ../../nbs/commands/06_bench_generate.ipynb #30ca764d
 def bench_table3(
@@ -213,13 +235,19 @@ def bench_table3(
     if not 2<=steps<=STEPS: raise ValueError(f'steps={steps} must lie between 2 and {STEPS}')
     device,cfg,tok = 'cuda' if torch.cuda.is_available() else 'cpu',cfg or DiTConfig.L(),tok or TokConfig.L()
     n_slices = n_slices or (1 if device=='cuda' else 8)
-    told = dict(cfg=asdict(cfg), tok=asdict(tok), steps=steps, n_slices=n_slices, device=device, precision=precision)
+    told = dict(cfg=asdict(cfg), tok=asdict(tok), steps=steps, n_slices=n_slices, device=device,
+                precision=precision)
     m = apart('generate_once', **told) if device=='cpu' else generate_once(**told, repeats=3)
-    t,peak = dict(sampling=m['seconds']['sampling']*STEPS/steps, decoding=m['seconds']['decoding']),m['peak'] and m['peak']-(m['idle'] or 0)
-    row = dict(device=device, threads=torch.get_num_threads(), precision=precision, batch=1, solver='sde-euler', steps=STEPS, measured_steps=steps,
-               extrapolated=steps<STEPS, n_slices=n_slices, seconds=sum(t.values()), sampling_seconds=t['sampling'], decoding_seconds=t['decoding'],
-               peak_bytes=peak, process_bytes=m['peak'], idle_bytes=m['idle'], sampling_bytes=m['after_sampling'], shape=m['shape'],
-               params=m['params'][0], decoder_params=m['params'][1], pieces=cfg.n_latent_patches, config=asdict(cfg), tokenizer=asdict(tok),
+    t,peak = dict(sampling=m['seconds']['sampling']*STEPS/steps,
+                  decoding=m['seconds']['decoding']),m['peak'] and m['peak']-(m['idle'] or 0)
+    row = dict(device=device, threads=torch.get_num_threads(), precision=precision, batch=1,
+               solver='sde-euler', steps=STEPS, measured_steps=steps,
+               extrapolated=steps<STEPS, n_slices=n_slices, seconds=sum(t.values()),
+               sampling_seconds=t['sampling'], decoding_seconds=t['decoding'],
+               peak_bytes=peak, process_bytes=m['peak'], idle_bytes=m['idle'],
+               sampling_bytes=m['after_sampling'], shape=m['shape'],
+               params=m['params'][0], decoder_params=m['params'][1], pieces=cfg.n_latent_patches,
+               config=asdict(cfg), tokenizer=asdict(tok),
                operations=dict(sampling=STEPS*dit_operations(cfg), decoding=decode_operations(tok, n_slices)))
     return dict(**row, says=_table3_says(row))
 
@@ -227,7 +255,8 @@ def _table3_says(r:dict)->str:
     "Say how long a clip took, and what was not measured."
     scaled = f', scaled up from {r["measured_steps"]} measured steps' if r['extrapolated'] else ''
     return (f'{r["shape"][1]} frames take {r["seconds"]:.1f} s: {r["sampling_seconds"]:.1f} s for {r["steps"]} steps{scaled}, {r["decoding_seconds"]:.1f} s to decode '
-            f'in {r["n_slices"]} slice{"s" if r["n_slices"]>1 else ""}' + (f'; {r["peak_bytes"]/1e9:.2f} GB' if r['peak_bytes'] else ''))
+            f'in {r["n_slices"]} slice{"s" if r["n_slices"]>1 else ""}'
+            + (f'; {r["peak_bytes"]/1e9:.2f} GB' if r['peak_bytes'] else ''))
 
 
 
@@ -253,18 +282,22 @@ class FrameTransformer(nn.Module):
         "Predict the velocity."
         p,(_,h,w) = self.cfg.patch,self.cfg.plane
         c = self.time(t)
-        x = self.embed(rearrange(x, 'b t (h i) (w j) f -> b (t h w) (i j f)', i=p, j=p)) + rearrange(self.moment+self.place, 't n d -> (t n) d')
+        x = self.embed(rearrange(x, 'b t (h i) (w j) f -> b (t h w) (i j f)', i=p,
+                                 j=p)) + rearrange(self.moment+self.place, 't n d -> (t n) d')
         for block in self.blocks: x = block(x, c)
         return rearrange(self.head(x, c), 'b (t h w) (i j f) -> b t (h i) (w j) f', i=p, j=p, h=h//p, w=w//p)
 
 # %% ../../nbs/commands/06_bench_generate.ipynb #cfa983dc
-def _step_parts(kind:str, cfg:DiTConfig, frames:int, batch:int, device:str)->tuple[nn.Module,Callable[[],Tensor]]:
+def _step_parts(kind:str, cfg:DiTConfig, frames:int, batch:int, device:str)->tuple[nn.Module,
+    Callable[[],Tensor]]:
     "Make a model and a function that gives its loss; planes and latents have one moment for every 4 frames."
     cfg = replace(cfg, plane=(frames//4, *cfg.plane[1:]))
     if kind not in ('planes','frames'): raise ValueError(f"kind={kind!r} must be 'planes' or 'frames'")
     with torch.device(device):
         model = SiT(cfg) if kind=='planes' else FrameTransformer(cfg)
-        def draw(): return _empty_planes(cfg, batch).map(torch.randn_like) if kind=='planes' else torch.randn(batch, *model.shape)
+        def draw():
+            return _empty_planes(cfg, batch).map(torch.randn_like) if kind=='planes' else torch.randn(batch,
+                *model.shape)
         noise,data,t = draw(),draw(),torch.rand(batch)
     return model,lambda: flow_loss(model, noise, data, t).mean()
 
@@ -279,17 +312,22 @@ def training_point(
 )->dict:                       # pieces, bytes kept, most bytes held, seconds; None where memory ran out
     "Take training steps, and watch; a `ValueError` names the kinds."
     cuda,idle = device=='cuda',high_water() or 0
-    if cuda: torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats(); idle = torch.cuda.memory_allocated()
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        idle = torch.cuda.memory_allocated()
     row = dict(kind=kind, frames=frames, saved=None, peak=None, seconds=None)
     try:
         model,loss = _step_parts(kind, DiTConfig(**cfg), frames, batch, device)
         weights = list(model.parameters())
-        row |= dict(pieces=getattr(model, 'n_latent_patches', model.cfg.n_latent_patches), weights=sum(p.numel() for p in weights))
+        row |= dict(pieces=getattr(model, 'n_latent_patches', model.cfg.n_latent_patches),
+                    weights=sum(p.numel() for p in weights))
         opt = AdamW(weights, 1e-4, fused=True)
         def forward():
             with precision_context(torch.device(device), precision): return loss()
         def step(): forward().backward(); opt.step(); opt.zero_grad()
-        row |= dict(saved=saved_bytes(forward, weights), seconds=median_times(dict(step=step), repeats)['step'])
+        row |= dict(saved=saved_bytes(forward, weights),
+                    seconds=median_times(dict(step=step), repeats)['step'])
         peak = torch.cuda.max_memory_allocated() if cuda else high_water()
         row['peak'] = peak and peak-idle
     except torch.OutOfMemoryError: torch.cuda.empty_cache()
@@ -305,24 +343,29 @@ def counted_point(
     "Count what a training step would keep, without taking it."
     with FakeTensorMode():
         model,loss = _step_parts(kind, cfg, frames, batch, 'cpu')
-        return dict(kind=kind, frames=frames, saved=saved_bytes(loss, list(model.parameters())), weights=sum(p.numel() for p in model.parameters()))
+        return dict(kind=kind, frames=frames, saved=saved_bytes(loss, list(model.parameters())),
+                    weights=sum(p.numel() for p in model.parameters()))
 
 # %% ../../nbs/commands/06_bench_generate.ipynb #ae0dbfff
 def bench_dit_memory(
-    cfg:DiTConfig|None=None,                       # Measured; None: four blocks of width 192 on a CPU, L/2 on a GPU
+    cfg:DiTConfig|None=None,  # Measured; None: four blocks of width 192 on a CPU, L/2 on a GPU
     large:DiTConfig|None=DiTConfig.L(),            # Counted; None counts nothing
     frames:Sequence[int]=(16,32,64,128,256),       # Clip lengths, multiples of 8
     repeats:int=3,                                 # Timed steps
 )->dict:                                           # `points` measured, `counted` points of the large size
     "Measure training memory and time against clip length, on planes and frame by frame; raises what `apart` raises."
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    cfg,precision = cfg or (DiTConfig.tiny(depth=4) if device=='cpu' else DiTConfig.L()),'float32' if device=='cpu' else 'bfloat16'
+    cfg,precision = cfg or (DiTConfig.tiny(depth=4) if device=='cpu'
+                            else DiTConfig.L()),'float32' if device=='cpu' else 'bfloat16'
     call = partial(apart, 'training_point') if device=='cpu' else training_point
     asks = [(kind, t) for t in frames for kind in ('planes','frames')]
-    points = [call(kind=k, cfg=asdict(cfg), frames=t, repeats=repeats, device=device, precision=precision) for k,t in asks]
+    points = [call(kind=k, cfg=asdict(cfg), frames=t, repeats=repeats, device=device, precision=precision)
+              for k,t in asks]
     counted = [counted_point(k, large, t) for k,t in asks] if large else []
-    return dict(device=device, threads=torch.get_num_threads(), precision=precision, batch=1, size=128, repeats=repeats, config=asdict(cfg),
-                points=points, counted_config=large and asdict(large), counted=counted, says=_dit_memory_says(points))
+    return dict(device=device, threads=torch.get_num_threads(), precision=precision, batch=1, size=128,
+                repeats=repeats, config=asdict(cfg),
+                points=points, counted_config=large and asdict(large), counted=counted,
+                says=_dit_memory_says(points))
 
 def _dit_memory_says(points:list[dict])->str:
     "Compare the two kinds at the greatest length that both reached."
@@ -330,7 +373,8 @@ def _dit_memory_says(points:list[dict])->str:
     t = max(f for k,f in at if ('planes',f) in at and ('frames',f) in at)
     a,c = at['planes',t],at['frames',t]
     return (f'at {t} frames a frame-wise latent is {c["pieces"]/a["pieces"]:.1f} times as many pieces, keeps {c["saved"]/a["saved"]:.1f} times the memory '
-            f'({c["saved"]/1e6:.0f} and {a["saved"]/1e6:.0f} MB) and takes {c["seconds"]/a["seconds"]:.1f} times as long a step')
+            f'({c["saved"]/1e6:.0f} and {a["saved"]/1e6:.0f} MB) and takes {c["seconds"]/a["seconds"]:.1f} '
+            'times as long a step')
 
 # %% ../../nbs/commands/06_bench_generate.ipynb #82fdfbcc
 GENERATION_BENCHES = dict(generate=bench_generation, table3=bench_table3, dit_memory=bench_dit_memory)

@@ -36,15 +36,18 @@ class EvalClips(Dataset):
         clips:int|None=None,       # Draw so many at random; None takes the beginning of each file
         seed:int=0,                # Of the draws
     ):
-        if not len(files): raise VideoError('there is no video file to measure on: name files, or folders that hold some')
-        if clips is not None and clips<1: raise ValueError(f'clips={clips} must be at least 1, or None for one of each file')
+        if not len(files):
+            raise VideoError('there is no video file to measure on: name files, or folders that hold some')
+        if clips is not None and clips<1:
+            raise ValueError(f'clips={clips} must be at least 1, or None for one of each file')
         self.files,self.cfg,self.clips,self.seed = [Path(f) for f in files],cfg,clips,seed
     def __len__(self)->int: return self.clips or len(self.files)
     def fingerprint(self)->dict:  # Everything the clips depend on
         "Describe the data: files by name and size."
         names = [f'{f.name} {f.stat().st_size if f.exists() else 0}' for f in self.files]
         digest = sha256('\n'.join(names).encode()).hexdigest()[:16]
-        return dict(files=len(self.files), digest=digest, clips=self.clips, seed=self.seed, clip=self.cfg.clip)
+        return dict(files=len(self.files), digest=digest, clips=self.clips, seed=self.seed,
+                    clip=self.cfg.clip)
     def __getitem__(self, k:int)->tuple[int,Tensor|None,dict]:
         if not 0<=k<len(self): raise IndexError(f'clip {k} of {len(self)}')
         n,(rows,cols) = self.cfg.clip[0],self.cfg.clip[1:]
@@ -53,7 +56,8 @@ class EvalClips(Dataset):
         try:
             if self.clips is not None:
                 room = video_info(file, count=True).frames-n+1
-                where['start'] = int(torch.rand((), generator=draw_generator(self.seed, k)).item()*max(room, 0))
+                where['start'] = int(torch.rand((), generator=draw_generator(self.seed, k)).item()*max(room,
+                    0))
             clip = read_clip(file, n, (rows,cols), where['start'])
             if len(clip)<n: raise VideoError(f'{file} has only {len(clip)} of {n} frames')
         except VideoError as e: return k,None,where|dict(left_out=str(e))
@@ -88,14 +92,17 @@ def evaluate_files(
 )->dict[str,float]:            # Means over the clips, `n_clips`, and how many were `left_out`
     "Measure whole clips, going on where an earlier call stopped; a `VideoError` says when no clip could be read."
     if batch<1: raise ValueError(f'batch={batch} must be at least 1')
-    state,told = this_process(),dict(tok=tok.hash, refine=refine, precision=precision, data=data.fingerprint(), cfg=asdict(tok.cfg))
+    state,told = this_process(),dict(tok=tok.hash, refine=refine, precision=precision,
+                                     data=data.fingerprint(), cfg=asdict(tok.cfg))
     part = Path(folder)/f'.eval-{sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]}'
     part.mkdir(parents=True, exist_ok=True)
     done = read_results(part)
     todo = [k for k in range(state.process_index, len(data), state.num_processes) if k not in done]
-    loader = DataLoader(data, batch_sampler=[todo[i:i+batch] for i in range(0, len(todo), batch)], num_workers=workers, collate_fn=list)
+    loader = DataLoader(data, batch_sampler=[todo[i:i+batch] for i in range(0, len(todo), batch)],
+                        num_workers=workers, collate_fn=list)
     first = progress and state.is_main_process
-    with open(part/f'rank-{state.process_index:05d}.jsonl', 'a') as out, tqdm(total=len(todo), desc='measuring', unit='clip', disable=not first) as bar:
+    with open(part/f'rank-{state.process_index:05d}.jsonl', 'a') as out, tqdm(total=len(todo),
+        desc='measuring', unit='clip', disable=not first) as bar:
         out.write('\n')                     # ends a line that a kill tore
         for rows in loader:
             clips = [(where,clip) for _,clip,where in rows if clip is not None]
@@ -118,6 +125,7 @@ def evaluate_files(
     left = [r['left_out'] for r in rows if 'left_out' in r]
     if state.is_main_process:
         for said in left[:5]: warnings.warn(f'left out: {said}')
-    if not good: raise VideoError(f'none of {len(rows)} clips could be read: name videos that play and have {tok.cfg.clip[0]} frames; the first: {left[0]}')
+    if not good:
+        raise VideoError(f'none of {len(rows)} clips could be read: name videos that play and have {tok.cfg.clip[0]} frames; the first: {left[0]}')
     means = torch.tensor([[r[k] for k in NUMBERS] for r in good], dtype=torch.float64).mean(0)
     return dict(zip(NUMBERS, means.tolist()), n_clips=len(good), left_out=len(left))

@@ -52,10 +52,13 @@ def latent_options(
     "Add the options of `coordtok latents`."
     s.add_argument('data', nargs='*', help='video files, folders, and lists as @list.txt')
     s.add_argument('--out', required=True, help='folder for the latents')
-    s.add_argument('--tokenizer', default='tiny', help='bundled name, folder, hub repository or a released .pth')
-    s.add_argument('--synthetic', type=at_least(1), metavar='N', help='instead of files, draw that many clips, labelled with their motion')
+    s.add_argument('--tokenizer', default='tiny',
+                   help='bundled name, folder, hub repository or a released .pth')
+    s.add_argument('--synthetic', type=at_least(1), metavar='N',
+                   help='instead of files, draw that many clips, labelled with their motion')
     s.add_argument('--detail', type=float, help='fine structure of synthetic clips: 1 as they come, 0 smooth')
-    s.add_argument('--camera', type=float, nargs=3, metavar=('PAN','ZOOM','SHAKE'), help='how much the camera of synthetic clips moves: 1 1 1 as they come, 0 0 0 not at all')
+    s.add_argument('--camera', type=float, nargs=3, metavar=('PAN','ZOOM','SHAKE'),
+                   help='how much the camera of synthetic clips moves: 1 1 1 as they come, 0 0 0 not at all')
     s.add_argument('--seed', type=int, help='of synthetic clips, or of the times at which files are cut')
     s.add_argument('--mirror', action='store_true', help='add the mirror image of each')
     s.add_argument('--per-clip', type=at_least(1), default=1, metavar='K',
@@ -65,9 +68,11 @@ def latent_options(
         help='files shorter than a clip: hold their last frame until the end, or leave them out')
     s.add_argument('--labels', action='store_true', help='the name of the folder of a file is its class')
     s.add_argument('--batch', type=at_least(1), default=4, help='clips encoded at a time')
-    s.add_argument('--shard', type=at_least(1), default=256, help='clips a file; a killed command does its last file again')
+    s.add_argument('--shard', type=at_least(1), default=256,
+                   help='clips a file; a killed command does its last file again')
     s.add_argument('--refine', type=at_least(0), default=0, help='refinement steps')
-    s.add_argument('--precision', default='auto', choices=['auto','bfloat16','float32'], help='of the encoder')
+    s.add_argument('--precision', default='auto', choices=['auto','bfloat16','float32'],
+                   help='of the encoder')
     s.add_argument('--workers', type=at_least(0), default=0, help='processes that read or draw clips')
     cache_options(s)
 
@@ -78,12 +83,20 @@ def open_entries(
     progress:bool=True,    # Show a bar
 )->SyntheticEntries|FileEntries: # What is to be encoded
     "Find the clips of a command; a `ValueError` or a `VideoError` says why there are none."
-    if a.data and a.synthetic: raise ValueError('files and --synthetic together would give labels two meanings: encode them one after the other, into two folders')
-    if not a.data and not a.synthetic: raise ValueError('there is nothing to encode: name files, folders or @lists, or draw clips with --synthetic 1000')
-    seed,draw = {} if a.seed is None else dict(seed=a.seed),{k:tuple(o) if k=='camera' else o for k in ('detail','camera') if (o:=getattr(a, k)) is not None}
-    if draw and not a.synthetic: raise ValueError(f'--{next(iter(draw))} is for synthetic clips: add --synthetic 1000, or leave it out')
+    if a.data and a.synthetic:
+        raise ValueError('files and --synthetic together would give labels two meanings: encode them one '
+                         'after the other, into two folders')
+    if not a.data and not a.synthetic:
+        raise ValueError('there is nothing to encode: name files, folders or @lists, or draw clips with '
+                         '--synthetic 1000')
+    seed,draw = {} if a.seed is None else dict(seed=a.seed),{k:tuple(o) if k=='camera' else o
+        for k in ('detail','camera') if (o:=getattr(a, k)) is not None}
+    if draw and not a.synthetic:
+        raise ValueError(f'--{next(iter(draw))} is for synthetic clips: add --synthetic 1000, or leave it '
+                         'out')
     if not a.synthetic: return _file_entries(a, cfg, progress, **seed)
-    if a.per_clip>1: raise ValueError(f'--per-clip {a.per_clip} cuts files: ask for more clips with --synthetic {a.synthetic*a.per_clip}')
+    if a.per_clip>1:
+        raise ValueError(f'--per-clip {a.per_clip} cuts files: ask for more clips with --synthetic {a.synthetic*a.per_clip}')
     if a.random or a.short!='hold':
         raise ValueError(f'--{"random" if a.random else "short"} is for files: leave it out, or name some')
     return SyntheticEntries(a.synthetic, cfg.clip[0], cfg.clip[1:], mirror=a.mirror, **seed, **draw)
@@ -91,8 +104,10 @@ def open_entries(
 def _file_entries(a:argparse.Namespace, cfg:TokConfig, progress:bool, **seed)->FileEntries:
     "Make entries of files: streamed, or from the cache where one is named."
     files,cache,index = video_files(a.data),open_cache(a),None
-    source = ClipSource(files, cfg.clip[0], cfg.clip[1:], 1., a.max_frames, cache=cache, stream=not cache, progress=progress)
-    if a.short=='drop':                                           # one process finds out for all which are short
+    source = ClipSource(files, cfg.clip[0], cfg.clip[1:], 1., a.max_frames, cache=cache, stream=not cache,
+                        progress=progress)
+    # one process finds out for all which are short
+    if a.short=='drop':
         index = Path(a.out)/'frames.json'
         index.parent.mkdir(parents=True, exist_ok=True)
         on_first(lambda: bool(frame_counts(files, index, progress)))
@@ -113,7 +128,8 @@ def run_latents(
         for e in entries.source.skipped: print(f'left out: {e}', file=sys.stderr)
     latents = encode_latents(tok, entries, a.out, a.batch, a.shard, a.refine, a.precision, a.workers, first)
     size = sum(p.stat().st_size for p in Path(a.out).glob('shard-*'))
-    if first: print(f'{a.out}: {latents}, {size/len(latents):,.0f} bytes a clip, {time.perf_counter()-start:.1f} s')
+    if first:
+        print(f'{a.out}: {latents}, {size/len(latents):,.0f} bytes a clip, {time.perf_counter()-start:.1f} s')
 
 # %% ../../nbs/commands/04_generate.ipynb #8e40791d
 def dit_options(
@@ -126,9 +142,12 @@ def dit_options(
     s.add_argument('--recipe', default='fast', choices=list(DIT_RECIPES), help='settings to start from')
     s.add_argument('--model', default='tiny', choices=['tiny','S','B','L','XL'], help='preset')
     s.add_argument('--patch', type=at_least(1), default=2, help='tokens along the side of a piece')
-    s.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', help='changes to the preset: width, depth, heads, prediction ...')
+    s.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE',
+                   help='changes to the preset: width, depth, heads, prediction ...')
     s.add_argument('--unconditional', action='store_true', help='ignore labels, as the paper does')
-    s.add_argument('--dropout', type=float, help='share of clips whose label is hidden, so that guidance is possible (0.1 where there are labels)')
+    s.add_argument('--dropout', type=float,
+                   help='share of clips whose label is hidden, so that guidance is possible (0.1 where '
+                        'there are labels)')
     run_options(s)
     config_options(s, GenConfig)
 
@@ -139,7 +158,9 @@ def open_sets(
     "Open the latents of a command; a `ValueError` says what is wrong with them."
     latents,val = LatentSet(a.latents),LatentSet(a.val) if a.val else None
     if not val: return latents,None
-    if latents.folder.samefile(val.folder): raise ValueError(f'--val {a.val} are the training latents: encode others, for instance with another --seed')
+    if latents.folder.samefile(val.folder):
+        raise ValueError(f'--val {a.val} are the training latents: encode others, for instance with another '
+                         '--seed')
     if val.tokenizer_hash!=latents.tokenizer_hash:
         raise ValueError(f'--val {a.val} was encoded by {val.tokenizer} ({val.tokenizer_hash}), {a.latents} by {latents.tokenizer} ({latents.tokenizer_hash}): encode both with the same tokenizer')
     if val.labels!=latents.labels and not a.unconditional:
@@ -148,7 +169,8 @@ def open_sets(
     return latents,val
 
 # %% ../../nbs/commands/04_generate.ipynb #a5883c46
-_FIXED = ('plane', 'features', 'patch', 'classes', 'class_dropout', 'labels', 'doubled', 'mean', 'std', 'tokenizer', 'tokenizer_hash')
+_FIXED = ('plane', 'features', 'patch', 'classes', 'class_dropout', 'labels', 'doubled', 'mean', 'std',
+          'tokenizer', 'tokenizer_hash')
 
 def start_dit(
     a:argparse.Namespace,  # Parsed options
@@ -161,7 +183,8 @@ def start_dit(
     cfg = model_config(a.model, a.set, DiTConfig, _FIXED, patch=a.patch, plane=latents.cfg.plane)
     dit = new_dit(latents, cfg, not a.unconditional, drop, train.seed)
     if a.dropout is not None and dit.cfg.classes==1:
-        raise ValueError(f'--dropout {a.dropout:g} hides labels, and there are none: leave it out' + ('' if a.unconditional else ', or encode with --labels'))
+        raise ValueError(f'--dropout {a.dropout:g} hides labels, and there are none: leave it out'
+                         + ('' if a.unconditional else ', or encode with --labels'))
     return dit
 
 # %% ../../nbs/commands/04_generate.ipynb #7332fb3e
@@ -191,12 +214,17 @@ def finish_dit(
     history:list[dict],     # What happened
 ):
     "Save the model as float16, write the row and say where things are; a `DivergedError` refuses weights that are not finite."
-    if not _finite(dit): raise DivergedError('training ended with weights that are not finite, they are not kept: lower adam_lr or muon_lr and train in a new folder')
+    if not _finite(dit):
+        raise DivergedError('training ended with weights that are not finite, they are not kept: lower '
+                            'adam_lr or muon_lr and train in a new folder')
     dit.save_pretrained(Path(a.out)/'model', dtype=torch.float16)
     last,told = history[-1],latents.manifest
-    data = {k:v for k,v in told.items() if k!='tok'} | dict(data={k:v for k,v in told['data'].items() if k!='classes'})
-    row = dict(scale=a.model, recipe=a.recipe, dit=asdict(dit.cfg), params=dit.n_params, train=asdict(train), latents=data, val=a.val, loss=last['loss'], held_out=last.get('held_out'),
-               seconds=last['seconds'], draws_per_second=train.total*train.batch/last['seconds'], waiting=last['waiting'], skipped=last['skipped'], history=history)
+    data = {k:v for k,v in told.items()
+            if k!='tok'} | dict(data={k:v for k,v in told['data'].items() if k!='classes'})
+    row = dict(scale=a.model, recipe=a.recipe, dit=asdict(dit.cfg), params=dit.n_params, train=asdict(train),
+               latents=data, val=a.val, loss=last['loss'], held_out=last.get('held_out'),
+               seconds=last['seconds'], draws_per_second=train.total*train.batch/last['seconds'],
+               waiting=last['waiting'], skipped=last['skipped'], history=history)
     path = record(a.results or a.out, a.name or Path(a.out).resolve().name, **row)
     print(f'{row["draws_per_second"]:.1f} draws a second, {row["waiting"]:.0%} of the time waiting for them; model in {Path(a.out)/"model"}, row in {path}; loss {last["loss"]:.3f}'
           + (f', held-out {last["held_out"]:.3f}' if 'held_out' in last else ''))
@@ -208,22 +236,31 @@ def generate_options(
     s:argparse.ArgumentParser,  # Receives the options
 ):
     "Add the options of `coordtok generate`."
-    s.add_argument('--model', default='tiny_dit', help='bundled name, folder, hub repository or a released .pt')
-    s.add_argument('--tokenizer', help='bundled name, folder, hub repository or a released .pth (default: the one the model names)')
-    s.add_argument('--latents', help='for a released .pt, which lacks them: the latents whose statistics it was trained with')
+    s.add_argument('--model', default='tiny_dit',
+                   help='bundled name, folder, hub repository or a released .pt')
+    s.add_argument('--tokenizer',
+                   help='bundled name, folder, hub repository or a released .pth (default: the one the '
+                        'model names)')
+    s.add_argument('--latents',
+                   help='for a released .pt, which lacks them: the latents whose statistics it was trained '
+                        'with')
     s.add_argument('--n', type=at_least(1), default=16, help='clips')
     s.add_argument('--out', help=f'file for a grid of at most {_MOST} clips: .mp4, .mkv, .mov or .gif')
     s.add_argument('--singles', help='folder for a file of each clip')
-    s.add_argument('--classes', nargs='+', metavar='NAME', help='one for all, or several that take turns (default: all of the model, in turn)')
-    s.add_argument('--steps', type=at_least(1), help=f'steps of the solver ({", ".join(f"{k} {v}" for k,v in SOLVERS.items())})')
+    s.add_argument('--classes', nargs='+', metavar='NAME',
+                   help='one for all, or several that take turns (default: all of the model, in turn)')
+    s.add_argument('--steps', type=at_least(1),
+                   help=f'steps of the solver ({", ".join(f"{k} {v}" for k,v in SOLVERS.items())})')
     s.add_argument('--solver', default='midpoint', help=f'{", ".join(SOLVERS)} (the paper: sde-euler)')
-    s.add_argument('--guidance', type=float, default=1., help='how far to go towards the class; 1 is the plain prediction')
+    s.add_argument('--guidance', type=float, default=1.,
+                   help='how far to go towards the class; 1 is the plain prediction')
     s.add_argument('--seed', type=int, default=0, help='which clips')
     s.add_argument('--first', type=at_least(0), default=0, help='number of the first clip')
     s.add_argument('--batch', type=at_least(1), default=4, help='clips sampled at a time')
     s.add_argument('--cols', type=at_least(1), help='clips side by side')
     s.add_argument('--fps', type=float, default=25., help='frames a second')
-    s.add_argument('--precision', default='auto', choices=['auto','bfloat16','float32'], help='of transformer and decoder')
+    s.add_argument('--precision', default='auto', choices=['auto','bfloat16','float32'],
+                   help='of transformer and decoder')
     s.add_argument('--threads', type=at_least(1), help='CPU threads')
 
 # %% ../../nbs/commands/04_generate.ipynb #e4bed80c
@@ -231,13 +268,20 @@ def check_ask(
     a:argparse.Namespace,  # Parsed options
 ):
     "Raise a `ValueError` unless what is made can be kept."
-    if not a.out and not a.singles: raise ValueError('nothing would be kept: name a grid with --out grid.mp4, a folder with --singles samples, or both')
+    if not a.out and not a.singles:
+        raise ValueError('nothing would be kept: name a grid with --out grid.mp4, a folder with --singles '
+                         'samples, or both')
     if a.singles: check_folder(a.singles)
     if a.out:
-        if Path(a.out).suffix.lower() not in _KINDS: raise ValueError(f'--out {a.out}: a grid is a file that ends in {", ".join(_KINDS)}')
+        if Path(a.out).suffix.lower() not in _KINDS:
+            raise ValueError(f'--out {a.out}: a grid is a file that ends in {", ".join(_KINDS)}')
         check_output(a.out, a.model if Path(a.model).exists() else None)
-        if a.singles and Path(a.out).absolute()==Path(a.singles).absolute(): raise ValueError(f'--out and --singles are both {a.out}: a grid is a file and the single clips are a folder')
-        if a.n>_MOST and not a.singles: raise ValueError(f'--n {a.n}: a grid shows {_MOST} clips at most, keep the others with --singles FOLDER, or ask for fewer')
+        if a.singles and Path(a.out).absolute()==Path(a.singles).absolute():
+            raise ValueError(f'--out and --singles are both {a.out}: a grid is a file and the single clips '
+                             'are a folder')
+        if a.n>_MOST and not a.singles:
+            raise ValueError(f'--n {a.n}: a grid shows {_MOST} clips at most, keep the others with '
+                             '--singles FOLDER, or ask for fewer')
     if not 0<a.fps<=1000: raise ValueError(f'--fps {a.fps:g} must be above 0, and at most 1000')
 
 # %% ../../nbs/commands/04_generate.ipynb #b0ad178e
@@ -246,13 +290,19 @@ def load_pair(
 )->tuple[SiT,CoordTok]:    # On the best device there is
     "Load a transformer and the tokenizer that it names; a `ValueError` says what is missing."
     released = Path(a.model).suffix in ('.pt', '.pth')
-    if a.latents and not released: raise ValueError(f'--latents is for a released .pt; {a.model} carries its statistics, leave it out')
+    if a.latents and not released:
+        raise ValueError(f'--latents is for a released .pt; {a.model} carries its statistics, leave it out')
     known = LatentSet(a.latents) if a.latents else None
-    if known: dit = SiT.from_official(a.model, **latent_stats(known), tokenizer=known.tokenizer, tokenizer_hash=known.tokenizer_hash)
+    if known:
+        dit = SiT.from_official(a.model, **latent_stats(known), tokenizer=known.tokenizer,
+                                tokenizer_hash=known.tokenizer_hash)
     else: dit = SiT.from_official(a.model) if released else SiT.from_pretrained(a.model)
     c,device = dit.cfg,this_process().device
-    if not c.mean: raise ValueError(f'{a.model} carries no statistics of its planes: encode the clips it learned from with coordtok latents, and add --latents FOLDER')
-    if not _finite(dit): raise ValueError(f'{dit.name} has weights that are not finite: train or download it again')
+    if not c.mean:
+        raise ValueError(f'{a.model} carries no statistics of its planes: encode the clips it learned from '
+                         'with coordtok latents, and add --latents FOLDER')
+    if not _finite(dit):
+        raise ValueError(f'{dit.name} has weights that are not finite: train or download it again')
     if not a.tokenizer and c.tokenizer not in bundled_names():
         raise ValueError(f'{dit.name} makes planes for {c.tokenizer or "a tokenizer it does not name"} ({c.tokenizer_hash or "no fingerprint"}), which is not bundled: pass --tokenizer FOLDER')
     return dit.to(device),load_tokenizer(a.tokenizer or c.tokenizer).to(device)
@@ -269,8 +319,10 @@ def pick_classes(
     if c.classes==1:
         if words: raise ValueError(f'{dit.name} knows no classes: leave out --classes')
         return None
-    if words and len(words)>n: raise ValueError(f'{len(words)} classes for {n} clips: raise --n or name fewer')
-    ids = class_ids(dit, [int(w) if w.isdecimal() and w not in c.labels else w for w in words], len(words)).tolist() if words else range(c.classes)
+    if words and len(words)>n:
+        raise ValueError(f'{len(words)} classes for {n} clips: raise --n or name fewer')
+    ids = class_ids(dit, [int(w) if w.isdecimal() and w not in c.labels else w for w in words],
+                    len(words)).tolist() if words else range(c.classes)
     return [ids[k%len(ids)] for k in range(first, first+n)]
 
 # %% ../../nbs/commands/04_generate.ipynb #9e0c171c
@@ -294,8 +346,9 @@ def timed_clips(
 # %% ../../nbs/commands/04_generate.ipynb #f4a807c8
 def _single(a:argparse.Namespace, dit:SiT, y:list[int]|None, k:int)->Path:
     "Name the file of a clip after its seed, its number and its class."
-    name = '' if y is None else '_'+re.sub(r'[^\w-]', '-', str(dit.cfg.labels[y[k]] if dit.cfg.labels else y[k]))
-    return Path(a.singles)/f'seed{a.seed}_{a.first+k:05d}{name}{Path(a.out).suffix.lower() if a.out else ".mp4"}'
+    name = '' if y is None else '_'+re.sub(r'[^\w-]', '-',
+                                           str(dit.cfg.labels[y[k]] if dit.cfg.labels else y[k]))
+    return (Path(a.singles)/f'seed{a.seed}_{a.first+k:05d}{name}{Path(a.out).suffix.lower() if a.out else ".mp4"}')
 
 # %% ../../nbs/commands/04_generate.ipynb #07f96385
 def run_generate(
@@ -306,7 +359,8 @@ def run_generate(
     if a.threads: torch.set_num_threads(a.threads)
     dit,tok = load_pair(a)
     y,wall,sampling,decoding,m = pick_classes(dit, a.classes, a.n, a.first),None,0.,0.,min(a.n, _MOST)
-    ways = dict(steps=a.steps, solver=a.solver, guidance=a.guidance, seed=a.seed, first=a.first, batch=a.batch, precision=a.precision, progress=sys.stderr.isatty())
+    ways = dict(steps=a.steps, solver=a.solver, guidance=a.guidance, seed=a.seed, first=a.first,
+                batch=a.batch, precision=a.precision, progress=sys.stderr.isatty())
     for k,(clip,s,d) in enumerate(timed_clips(dit, tok, a.n, y=y, **ways)):
         sampling,decoding = sampling+s,decoding+d
         if a.out and k<m:
@@ -317,6 +371,10 @@ def run_generate(
             write_clip(_single(a, dit, y, k), clip, a.fps)
     print(f'{a.n} clip{"s"*(a.n>1)} of {len(clip)} frames by {dit.name}: {sampling/a.n:.2f} s each to sample, {decoding/a.n:.2f} s to decode')
     if a.out:   # a few frames at a time, so that the grid is never in memory twice
-        write_clip(a.out, (grid(wall[:,t:t+8], min(a.cols, m) if a.cols else None) for t in range(0, len(clip), 8)), a.fps)
+        write_clip(a.out,
+                   (grid(wall[:,t:t+8], min(a.cols, m) if a.cols else None) for t in range(0, len(clip), 8)),
+                   a.fps)
         print(f'{a.out}: a grid of ' + (f'the first {m}' if a.n>m else f'{m}'))
-    if a.singles: print(f'{a.singles}: {_single(a, dit, y, 0).name}' + (f' to {_single(a, dit, y, a.n-1).name}, {a.n} files' if a.n>1 else ''))
+    if a.singles:
+        print(f'{a.singles}: {_single(a, dit, y, 0).name}'
+              + (f' to {_single(a, dit, y, a.n-1).name}, {a.n} files' if a.n>1 else ''))

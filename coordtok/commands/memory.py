@@ -58,12 +58,13 @@ class _Bytes(TorchDispatchMode):
 
 def _imagine(model:nn.Module)->nn.Module:
     "Copy a module with new tensors in place of its own."
-    new = {id(p):nn.Parameter(torch.empty(p.shape, dtype=p.dtype), p.requires_grad) for p in model.parameters()}
+    new = {id(p):nn.Parameter(torch.empty(p.shape, dtype=p.dtype), p.requires_grad)
+           for p in model.parameters()}
     return deepcopy(model, new|{id(b):torch.empty(b.shape, dtype=b.dtype) for b in model.buffers()})
 
 def step_memory(
     model:nn.Module,       # What would be trained; it is not touched
-    loss_of:Callable,      # (a copy of the model, a way to copy another network) -> the loss that `Trainer` takes
+    loss_of:Callable,  # (a copy of the model, a way to copy another network) -> the loss that `Trainer` takes
     batch:object,          # A batch of one draw
     cfg:LoopConfig,        # How
     micro:int|None=None,   # Samples at a time; None: as many as `cfg` says for one process
@@ -102,7 +103,7 @@ def _size(n:int)->str: return f'{n/1e9:.1f} GB' if n>=1e9 else f'{n/1e6:.1f} MB'
 def memory_advice(
     need:Callable[[LoopConfig,int],dict], # What `step_memory` says of a config and of so many draws at a time
     cfg:LoopConfig,                       # How it is meant to be trained
-    free:int|None=None,                   # Bytes that are free on the device; None asks CUDA, and nobody on a CPU
+    free:int|None=None,  # Bytes that are free on the device; None asks CUDA, and nobody on a CPU
     what:str='clips',                     # What a draw is
 )->str:                                    # One sentence
     "Say what a step needs and, where that is more than is free, how it would fit."

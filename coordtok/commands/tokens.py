@@ -27,7 +27,7 @@ class TokenError(ValueError):
 # %% ../../nbs/commands/00_tokens.ipynb #d12fbbef
 def quantize(
     plane:Tensor,                       # One plane, b h w f
-)->tuple[Tensor,Tensor,Tensor]:         # Bytes, b h w f uint8; step and smallest value of each channel, b 1 1 f
+)->tuple[Tensor,Tensor,Tensor]:  # Bytes, b h w f uint8; step and smallest value of each channel, b 1 1 f
     "Round each channel of each clip to 256 levels between its smallest and its largest value."
     low,high = plane.amin((1,2), keepdim=True),plane.amax((1,2), keepdim=True)
     bits,power = torch.frexp((high-low)/255)
@@ -69,7 +69,7 @@ class TokenFile:
         return self
     def __repr__(self)->str:
         n = ', '.join(map(str, self.n_frames))
-        return f'TokenFile({self.planes}, {n} frames at {self.fps:g} fps, {self.dtype}, by {self.model} {self.model_hash})'
+        return (f'TokenFile({self.planes}, {n} frames at {self.fps:g} fps, {self.dtype}, by {self.model} {self.model_hash})')
 
 # %% ../../nbs/commands/00_tokens.ipynb #40c806c6
 _FORMAT,_VERSION = 'coordtok-tokens',1
@@ -78,9 +78,12 @@ _DTYPES = dict(float16=torch.float16, float32=torch.float32, int8=None)
 def _pack(planes:Triplane, dtype:str)->dict[str,Tensor]:
     "Turn planes into the tensors of a file; a `TokenError` says what cannot be stored."
     if dtype not in _DTYPES: raise TokenError(f'dtype={dtype!r} must be one of {", ".join(_DTYPES)}')
-    if not all(o.isfinite().all() for o in planes): raise TokenError('the planes hold NaN or infinity and cannot be stored: encode the clip again')
+    if not all(o.isfinite().all() for o in planes):
+        raise TokenError('the planes hold NaN or infinity and cannot be stored: encode the clip again')
     top = max(float(o.abs().max()) for o in planes)
-    if dtype=='float16' and top>65504: raise TokenError(f"the planes reach {top:.3g} and float16 ends at 65504: save with dtype='float32' or 'int8'")
+    if dtype=='float16' and top>65504:
+        raise TokenError(f"the planes reach {top:.3g} and float16 ends at 65504: save with dtype='float32' "
+                         "or 'int8'")
     out = {}
     for k,o in zip(planes._fields, planes):
         if dtype=='int8': out[k],out[f'{k}.step'],out[f'{k}.low'] = quantize(o)
@@ -107,7 +110,8 @@ def save_tokens(
     if len(real)!=b or not all(isinstance(n, int) and 1<=n<=t for n in real):
         raise TokenError(f'n_frames={real} must be integers from 1 to {t}, one for each of the {b} clips')
     if not 0<fps<float('inf'): raise TokenError(f'fps={fps} must be above 0')
-    info = dict(format=_FORMAT, version=_VERSION, model=tok.name, model_hash=tok.hash, cfg=asdict(tok.cfg), fps=float(fps), n_frames=real,
+    info = dict(format=_FORMAT, version=_VERSION, model=tok.name, model_hash=tok.hash, cfg=asdict(tok.cfg),
+                fps=float(fps), n_frames=real,
                 dtype=dtype, size=None if size is None else list(map(int, size)), source=source, extra=extra)
     atomic_save(path, _pack(planes, dtype), dict(coordtok=json.dumps(info, sort_keys=True)))
     return Path(path)
@@ -115,14 +119,21 @@ def save_tokens(
 # %% ../../nbs/commands/00_tokens.ipynb #1e4a251f
 def _read(path:Path)->tuple[dict,dict[str,Tensor]]:
     "Get the information and the tensors out of a file, or say in a `TokenError` what it is instead."
-    if not path.is_file(): raise TokenError(f'{path}: {"is a folder" if path.is_dir() else "no such file"}; give the path of a .ctok file')
+    if not path.is_file():
+        raise TokenError(f'{path}: {"is a folder" if path.is_dir() else "no such file"}; give the path of a '
+                         '.ctok file')
     try:
-        with safe_open(path, 'pt') as f: meta,tensors = f.metadata() or {},{k:f.get_tensor(k).clone() for k in f.keys()}
-    except Exception as e: raise TokenError(f'{path}: damaged, or no token file ({e}); make it again with save_tokens') from None
+        with safe_open(path, 'pt') as f:
+            meta,tensors = f.metadata() or {},{k:f.get_tensor(k).clone() for k in f.keys()}
+    except Exception as e:
+        raise TokenError(f'{path}: damaged, or no token file ({e}); make it again with save_tokens') from None
     try: info = json.loads(meta['coordtok'])
     except (KeyError,ValueError): info = {}
-    if not isinstance(info, dict) or info.get('format')!=_FORMAT: raise TokenError(f'{path}: a safetensors file, but no token file; make one with save_tokens')
-    if info.get('version')!=_VERSION: raise TokenError(f'{path}: written in version {info.get("version")}, this program reads {_VERSION}; update coordtok')
+    if not isinstance(info, dict) or info.get('format')!=_FORMAT:
+        raise TokenError(f'{path}: a safetensors file, but no token file; make one with save_tokens')
+    if info.get('version')!=_VERSION:
+        raise TokenError(f'{path}: written in version {info.get("version")}, this program reads {_VERSION}; '
+                         'update coordtok')
     return info,tensors
 
 # %% ../../nbs/commands/00_tokens.ipynb #3b08e075
@@ -135,15 +146,21 @@ def load_tokens(
     info,o = _read(path)
     try:
         cfg = TokConfig(**info['cfg'])
-        if info['dtype']=='int8': planes = Triplane(*(dequantize(o[k], o[f'{k}.step'], o[f'{k}.low']) for k in Triplane._fields))
+        if info['dtype']=='int8':
+            planes = Triplane(*(dequantize(o[k], o[f'{k}.step'], o[f'{k}.low']) for k in Triplane._fields))
         else: planes = Triplane(*(o[k] for k in Triplane._fields))
         planes = check_planes(planes, cfg, torch.device('cpu'))
         n_frames = tuple(map(int, info['n_frames']))
-        if not all(1<=n<=cfg.clip[0] for n in n_frames): raise ValueError(f'n_frames={n_frames} outside 1 to {cfg.clip[0]}')
-        if not isinstance(info['model'], str) or not 0<float(info['fps'])<1e6: raise ValueError('its model or fps is no name or number')
-        if len(n_frames)!=len(planes.xy): raise ValueError(f'{len(n_frames)} lengths for {len(planes.xy)} clips')
-        file = TokenFile(planes, info['model'], info['model_hash'], cfg, float(info['fps']), n_frames, info['dtype'],
+        if not all(1<=n<=cfg.clip[0] for n in n_frames):
+            raise ValueError(f'n_frames={n_frames} outside 1 to {cfg.clip[0]}')
+        if not isinstance(info['model'], str) or not 0<float(info['fps'])<1e6:
+            raise ValueError('its model or fps is no name or number')
+        if len(n_frames)!=len(planes.xy):
+            raise ValueError(f'{len(n_frames)} lengths for {len(planes.xy)} clips')
+        file = TokenFile(planes, info['model'], info['model_hash'], cfg, float(info['fps']), n_frames,
+                         info['dtype'],
                          tuple(info['size']) if info['size'] else None, info['source'], info['extra'])
     except (KeyError,TypeError,ValueError,RuntimeError) as e:
-        raise TokenError(f'{path}: a token file with parts missing or changed ({type(e).__name__}: {e}); make it again with save_tokens') from None
+        raise TokenError(f'{path}: a token file with parts missing or changed ({type(e).__name__}: {e}); '
+                         'make it again with save_tokens') from None
     return file if tok is None else file.check(tok)

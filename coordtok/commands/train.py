@@ -40,8 +40,11 @@ def video_files(
     out = []
     for p in map(str, paths):
         if p.startswith('@'): out += read_list(p[1:]); continue
-        if not Path(p).exists(): raise VideoError(f'{p} does not exist: name a video file, a folder of them, or a list as @list.txt')
-        out += sorted(f for f in Path(p).rglob('*') if f.suffix.lower() in EXTENSIONS) if Path(p).is_dir() else [Path(p)]
+        if not Path(p).exists():
+            raise VideoError(f'{p} does not exist: name a video file, a folder of them, or a list as '
+                             '@list.txt')
+        out += sorted(f for f in Path(p).rglob('*')
+                      if f.suffix.lower() in EXTENSIONS) if Path(p).is_dir() else [Path(p)]
     return out
 
 # %% ../../nbs/commands/03_train.ipynb #5e749b93
@@ -56,11 +59,13 @@ def model_config(
     known,kw = [f.name for f in fields(kind) if f.name not in fixed],dict(first)
     for c in changes:
         k,_,v = c.partition('=')
-        if k not in known or not v: raise ValueError(f'--set {c}: write name=value with a name from {", ".join(known)}')
+        if k not in known or not v:
+            raise ValueError(f'--set {c}: write name=value with a name from {", ".join(known)}')
         try: kw[k] = ast.literal_eval(v)
         except (ValueError, SyntaxError): kw[k] = v
     try: return getattr(kind, preset)(**kw)
-    except TypeError as e: raise ValueError(f'--set {" ".join(changes)}: a value is of the wrong kind ({e})') from None
+    except TypeError as e:
+        raise ValueError(f'--set {" ".join(changes)}: a value is of the wrong kind ({e})') from None
 
 # %% ../../nbs/commands/03_train.ipynb #f4c48ed4
 def load_tokenizer(
@@ -85,7 +90,8 @@ def read_clips(
 # %% ../../nbs/commands/03_train.ipynb #4c8a03ce
 def _writable(path:str|Path, folder:Path):
     "Raise a `ValueError` unless something new can be put into a folder."
-    if not os.access(folder, os.W_OK): raise ValueError(f'{path} cannot be written: {folder} may only be read, name another place')
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f'{path} cannot be written: {folder} may only be read, name another place')
 
 def check_output(
     path:str|Path,               # A file about to be written
@@ -93,9 +99,11 @@ def check_output(
 ):
     "Raise a `ValueError` unless the file's folder is there and the file is not the input."
     folder = Path(path).absolute().parent
-    if not folder.is_dir(): raise ValueError(f'{path} cannot be written: {folder} is no folder, create it first')
+    if not folder.is_dir():
+        raise ValueError(f'{path} cannot be written: {folder} is no folder, create it first')
     if Path(path).is_dir(): raise ValueError(f'{path} is a folder: name a file in it')
-    if source is not None and Path(path).exists() and Path(path).samefile(source): raise ValueError(f'{path} is the input: name another file for the output')
+    if source is not None and Path(path).exists() and Path(path).samefile(source):
+        raise ValueError(f'{path} is the input: name another file for the output')
     _writable(path, folder)
 
 def check_folder(
@@ -103,7 +111,8 @@ def check_folder(
 ):
     "Raise a `ValueError` unless the folder is there or can be made."
     there = next(p for p in (Path(path).absolute(), *Path(path).absolute().parents) if p.exists())
-    if not there.is_dir(): raise ValueError(f'{path if there==Path(path).absolute() else there} is a file: name a folder')
+    if not there.is_dir():
+        raise ValueError(f'{path if there==Path(path).absolute() else there} is a file: name a folder')
     _writable(path, there)
 
 # %% ../../nbs/commands/03_train.ipynb #cf5b48d0
@@ -114,18 +123,28 @@ def at_least(
     def whole(text):
         try: n = int(text)
         except ValueError: n = None
-        if n is None or n<least: raise argparse.ArgumentTypeError(f'{text} is not a whole number of at least {least}')
+        if n is None or n<least:
+            raise argparse.ArgumentTypeError(f'{text} is not a whole number of at least {least}')
         return n
     return whole
 
 # %% ../../nbs/commands/03_train.ipynb #98a4d877
-_HELP = dict(steps='optimizer steps', batch='clips a step, over all devices', micro='clips a device takes at a time (0: its share)', optimizer='muon or adamw',
-    adam_lr='peak step size of AdamW', muon_lr='peak step size of Muon', betas='memory of AdamW', weight_decay='decay of the matrices',
-    schedule='cosine or constant', warmup='steps of warm-up', extend='steps to add after the cosine, each number a new cosine that starts at the peak', clip_grad='largest gradient norm, 0 for any', ema='memory of the averaged weights, 0 for none', ema_warmup='shorten that memory at first',
-    seed='seed of all draws', precision='auto, bfloat16, float16 or float32', compile='compile the forward', recompute='compute activations twice instead of keeping them', workers='processes that prepare clips',
-    log_every='steps between lines of the history', save_every='steps between checkpoints', eval_every='steps between looks at held-out clips',
-    keep='last checkpoints that stay', max_bad='bad steps in a row before giving up', n='patches a clip', sampler='patches, frames, strided, tubes, stratified or motion',
-    lpips='weight of the perceptual loss', lpips_net='vgg, alex or random', short='share of clips cut short', augment='crop anywhere, mirror, reverse',
+_HELP = dict(steps='optimizer steps', batch='clips a step, over all devices',
+             micro='clips a device takes at a time (0: its share)', optimizer='muon or adamw',
+    adam_lr='peak step size of AdamW', muon_lr='peak step size of Muon', betas='memory of AdamW',
+    weight_decay='decay of the matrices',
+    schedule='cosine or constant', warmup='steps of warm-up',
+    extend='steps to add after the cosine, each number a new cosine that starts at the peak',
+    clip_grad='largest gradient norm, 0 for any', ema='memory of the averaged weights, 0 for none',
+    ema_warmup='shorten that memory at first',
+    seed='seed of all draws', precision='auto, bfloat16, float16 or float32', compile='compile the forward',
+    recompute='compute activations twice instead of keeping them', workers='processes that prepare clips',
+    log_every='steps between lines of the history', save_every='steps between checkpoints',
+    eval_every='steps between looks at held-out clips',
+    keep='last checkpoints that stay', max_bad='bad steps in a row before giving up', n='patches a clip',
+    sampler='patches, frames, strided, tubes, stratified or motion',
+    lpips='weight of the perceptual loss', lpips_net='vgg, alex or random', short='share of clips cut short',
+    augment='crop anywhere, mirror, reverse',
     start='natural or random weights of a new model')
 
 def config_options(
@@ -134,7 +153,8 @@ def config_options(
 ):
     "Add every field of a training config as an option."
     for f in fields(kind):
-        how = dict(type=f.type) if f.type in (int,float,str) else dict(action=argparse.BooleanOptionalAction) if f.type is bool else dict(type=float, nargs=2)
+        how = dict(type=f.type) if f.type in (int,float,
+                                              str) else dict(action=argparse.BooleanOptionalAction) if f.type is bool else dict(type=float, nargs=2)
         if f.type==tuple[int,...]: how = dict(type=at_least(1), nargs='+', metavar='STEPS')
         s.add_argument('--'+f.name.replace('_','-'), default=None, help=_HELP[f.name], **how)
 
@@ -155,7 +175,8 @@ def run_options(
     s:argparse.ArgumentParser,  # Receives the options
 ):
     "Add what every training command takes."
-    s.add_argument('--tracker', default='tensorboard', choices=['tensorboard','wandb','none'], help='where curves go')
+    s.add_argument('--tracker', default='tensorboard', choices=['tensorboard','wandb','none'],
+                   help='where curves go')
     s.add_argument('--threads', type=at_least(1), help='CPU threads')
     s.add_argument('--results', help='folder for the row (default: the out folder)')
     s.add_argument('--name', type=_plain, help='name of the row (default: that of the out folder)')
@@ -166,8 +187,10 @@ def cache_options(
 ):
     "Add the options that say what is kept of files between readings."
     s.add_argument('--cache', help='folder for decoded files, shared by all processes and runs')
-    s.add_argument('--cache-gb', type=float, metavar='GB', help='what it may take (default: nine tenths of what is free there)')
-    s.add_argument('--max-frames', type=at_least(1), default=600, metavar='N', help='frames used of one file, from its start')
+    s.add_argument('--cache-gb', type=float, metavar='GB',
+                   help='what it may take (default: nine tenths of what is free there)')
+    s.add_argument('--max-frames', type=at_least(1), default=600, metavar='N',
+                   help='frames used of one file, from its start')
 
 # %% ../../nbs/commands/03_train.ipynb #d713ae0f
 def train_options(
@@ -179,14 +202,19 @@ def train_options(
     s.add_argument('--recipe', default='fast', choices=list(RECIPES), help='settings to start from')
     s.add_argument('--model', choices=['tiny','S','B','L'], help='preset of a new model (default: tiny)')
     s.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', help='changes to the preset')
-    s.add_argument('--init', help='start from this model: a bundled name, a folder, a hub repository or a released .pth')
-    s.add_argument('--holdout', nargs='*', default=[], metavar='GLOB', help='names of files among the data to measure on, not to train on')
+    s.add_argument('--init',
+                   help='start from this model: a bundled name, a folder, a hub repository or a released '
+                        '.pth')
+    s.add_argument('--holdout', nargs='*', default=[], metavar='GLOB',
+                   help='names of files among the data to measure on, not to train on')
     s.add_argument('--val', nargs='*', default=[], help='further files to measure on, as data')
-    s.add_argument('--val-max', type=at_least(1), default=32, help='clips to measure on at most, spread over the files')
+    s.add_argument('--val-max', type=at_least(1), default=32,
+                   help='clips to measure on at most, spread over the files')
     s.add_argument('--synthetic', type=at_least(0), default=0, help='synthetic clips to add')
     cache_options(s)
     s.add_argument('--stream', action=argparse.BooleanOptionalAction,
-        help='keep nothing: read each cut from its file (default: where no cache is named and memory would not do)')
+        help='keep nothing: read each cut from its file (default: where no cache is named and memory would '
+             'not do)')
     run_options(s)
     config_options(s)
 
@@ -201,9 +229,11 @@ def open_cache(
     a:argparse.Namespace,  # Parsed options: `cache` and `cache_gb`
 )->ClipCache|None:         # None where no folder was named
     "Open the folder for decoded clips; a `ValueError` says why it cannot be used."
-    if not (a.cache_gb is None or a.cache_gb>0): raise ValueError(f'--cache-gb {a.cache_gb:g} must be above 0')
+    if not (a.cache_gb is None or a.cache_gb>0):
+        raise ValueError(f'--cache-gb {a.cache_gb:g} must be above 0')
     cache = ClipCache(a.cache, a.cache_gb and a.cache_gb*2**30) if a.cache else None
-    if cache and not cache.writable: raise ValueError(f'--cache {a.cache}: no clips can be kept there, name a folder that can be written')
+    if cache and not cache.writable:
+        raise ValueError(f'--cache {a.cache}: no clips can be kept there, name a folder that can be written')
     return cache
 
 def start_model(
@@ -211,9 +241,11 @@ def start_model(
     train:TrainConfig,     # Seed and start of a new model
 )->CoordTok:               # What training starts from
     "Load the model of `--init`, or make a new one; `fast` gives new models pooled queries and waves."
-    if a.init and (a.model or a.set): raise ValueError('--init brings its own size: leave out --model and --set, or leave out --init')
+    if a.init and (a.model or a.set):
+        raise ValueError('--init brings its own size: leave out --model and --set, or leave out --init')
     if a.init: return load_tokenizer(a.init)
-    return new_tokenizer(model_config(a.model or 'tiny', a.set, **(FAST_MODEL if a.recipe=='fast' else {})), train)
+    return new_tokenizer(model_config(a.model or 'tiny', a.set, **(FAST_MODEL if a.recipe=='fast' else {})),
+                         train)
 
 def split_files(
     a:argparse.Namespace,     # Parsed options
@@ -221,12 +253,16 @@ def split_files(
     "Sort files into training and held-out; a `ValueError` says that a pattern matches none."
     files = video_files(a.data)
     held = [f for f in files if any(fnmatch(f.name, g) for g in a.holdout)]
-    if a.holdout and not held: raise ValueError(f'--holdout {" ".join(a.holdout)} matches none of the {len(files)} files: give patterns of file names')
+    if a.holdout and not held:
+        raise ValueError(f'--holdout {" ".join(a.holdout)} matches none of the {len(files)} files: give '
+                         'patterns of file names')
     more,apart = video_files(a.val),set(held)
     trained = [f for f in files if f not in apart]
     known = {f.resolve() for f in trained} if more else ()
     val,both = held+more,[f for f in more if f.resolve() in known]
-    if both: raise ValueError(f'{both[0]} and {len(both)-1} more are in the training data and in --val: leave them out of one')
+    if both:
+        raise ValueError(f'{both[0]} and {len(both)-1} more are in the training data and in --val: leave '
+                         'them out of one')
     return trained,[val[len(val)*i//min(len(val), a.val_max)] for i in range(min(len(val), a.val_max))]
 
 # %% ../../nbs/commands/03_train.ipynb #c7142ec7
@@ -246,20 +282,26 @@ def open_source(
     progress:bool=True,    # Show a bar, and say what was chosen
 )->ClipSource:               # The same draws wherever they are read from
     "Open training clips in a cache, in memory or in their files; a `ValueError` or `VideoError` says why not."
-    if a.cache and a.stream: raise ValueError('--stream keeps nothing and --cache keeps decoded files: leave out one')
+    if a.cache and a.stream:
+        raise ValueError('--stream keeps nothing and --cache keeps decoded files: leave out one')
     def say(text):
         if progress: print(text, file=sys.stderr)
-    cache,how = open_cache(a),dict(n_frames=cfg.clip[0], size=cfg.clip[1:], max_frames=a.max_frames, progress=progress)
+    cache,how = open_cache(a),dict(n_frames=cfg.clip[0], size=cfg.clip[1:], max_frames=a.max_frames,
+                                   progress=progress)
     how['room'] = 1.125 if augment else 1.
     stream,here = bool(a.stream),int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    need = ClipSource(files, stream=True, **how).decoded_bytes() if files and (cache or a.stream is None) else 0
+    need = ClipSource(files, stream=True, **how).decoded_bytes() if files and (cache
+        or a.stream is None) else 0
     if cache and need>cache.max_bytes:
         say(f'decoded, the files need about {need/2**30:,.4g} GiB and the cache may take {cache.max_bytes/2**30:,.4g}: about '
-            f'{cache.max_bytes/need:.0%} of the draws will come from it and the others from the files; --cache-gb allows more')
+            f'{cache.max_bytes/need:.0%} of the draws will come from it and the others from the files; '
+            '--cache-gb allows more')
     elif not cache and need*here>_memory()/2:
         stream = True
-        say(f'decoded, the files would take about {need*here/2**30:,.4g} of the {_memory()/2**30:,.4g} GiB of memory here: every '
-            'draw is read from its file; --cache FOLDER decodes each file once, --no-stream keeps them in memory all the same')
+        say(f'decoded, the files would take about {need*here/2**30:,.4g} of the {_memory()/2**30:,.4g} GiB '
+            'of memory here: every '
+            'draw is read from its file; --cache FOLDER decodes each file once, --no-stream keeps them in '
+            'memory all the same')
     return ClipSource(files, synthetic=a.synthetic, cache=cache, stream=stream, **how)
 
 # %% ../../nbs/commands/03_train.ipynb #811774da
@@ -273,7 +315,8 @@ def run_train(
     row_name(a.name or Path(a.out).resolve().name)
     files,held = split_files(a)
     tok = start_model(a, train)
-    if not files and not a.synthetic: raise ValueError('no files are left to train on: name more, hold out fewer, or add --synthetic 100')
+    if not files and not a.synthetic:
+        raise ValueError('no files are left to train on: name more, hold out fewer, or add --synthetic 100')
     val,_ = read_clips(held, tok.cfg)
     source = open_source(a, files, tok.cfg, train.augment, first)
     if first:
@@ -294,9 +337,12 @@ def finish_train(
     "Save the model as float16, measure it, write the row and say where things are."
     tok.save_pretrained(Path(a.out)/'model', dtype=torch.float16)
     last = history[-1]
-    row = dict(scale=a.model or ('tiny' if not a.init else tok.name), recipe=a.recipe, tok=asdict(tok.cfg), train=asdict(train), data=[*map(str, a.data), f'{a.synthetic} synthetic'], init=a.init,
-               holdout=[*a.holdout, *map(str, a.val)], clips=len(source), seconds=last['seconds'], clips_per_second=train.total*train.batch/last['seconds'],
-               waiting=last['waiting'], skipped=last['skipped'], history=history, **(evaluate(tok, val) if val else {}))
+    row = dict(scale=a.model or ('tiny' if not a.init else tok.name), recipe=a.recipe, tok=asdict(tok.cfg),
+               train=asdict(train), data=[*map(str, a.data), f'{a.synthetic} synthetic'], init=a.init,
+               holdout=[*a.holdout, *map(str, a.val)], clips=len(source), seconds=last['seconds'],
+               clips_per_second=train.total*train.batch/last['seconds'],
+               waiting=last['waiting'], skipped=last['skipped'], history=history,
+               **(evaluate(tok, val) if val else {}))
     path = record(a.results or a.out, a.name or Path(a.out).resolve().name, **row)
     print(f'{row["clips_per_second"]:.2f} clips a second, {row["waiting"]:.0%} of the time waiting for clips; model in {Path(a.out)/"model"}, row in {path}'
           + (f', held-out PSNR {row["psnr"]:.2f} dB' if val else ''))

@@ -125,12 +125,14 @@ class _Bounded:
     "A folder of entries, together below a bound."
     def __init__(self, folder:str|os.PathLike, max_bytes:float|None, rest:float):
         if not (max_bytes is None or max_bytes >= 1):
-            raise ValueError(f'max_bytes={max_bytes} must be at least 1: say how much disk the clips may take')
+            raise ValueError(f'max_bytes={max_bytes} must be at least 1: say how much disk the clips may '
+                             'take')
         self.folder, self.rest, self.writable = Path(folder).expanduser().absolute(), rest, True
         self.evicted = self._wait = 0
         try: self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            self._give_up(f'{folder}: no clips can be kept there ({e.strerror}); clips are decoded without a cache: name another folder')
+            self._give_up(f'{folder}: no clips can be kept there ({e.strerror}); clips are decoded without '
+                          'a cache: name another folder')
         self.max_bytes = _allowance(self.folder) if max_bytes is None else int(max_bytes)
         self._full = False
         self._look(0)
@@ -149,8 +151,10 @@ class _Bounded:
     def _turn_away(self) -> None:
         self._wait, worker = 1024, get_worker_info()                 # so many clips pass before the next look
         if not self._full and not (worker and worker.id):
-            warnings.warn(f'{self.folder} is full ({self.max_bytes/1e9:,.3g} GB): the clips in it are used on, others are decoded '
-                          'each time; allow more bytes, or name a folder on a larger disk', RuntimeWarning, stacklevel=5)
+            warnings.warn(f'{self.folder} is full ({self.max_bytes/1e9:,.3g} GB): the clips in it are used '
+                          'on, others are decoded '
+                          'each time; allow more bytes, or name a folder on a larger disk', RuntimeWarning,
+                          stacklevel=5)
         self._full = True
 
     def has_room(self,
@@ -168,7 +172,8 @@ class _Bounded:
         "Write an entry if there is room and it can be written; return its mark and layout."
         if not self.has_room(clip.nbytes): return None
         try: kept = _write(path, clip, state)
-        except OSError as e: return self._give_up(f'{e}: no more clips are kept, make room or name another folder')
+        except OSError as e:
+            return self._give_up(f'{e}: no more clips are kept, make room or name another folder')
         self._spare -= clip.nbytes
         return kept
 
@@ -189,7 +194,7 @@ def _find(path:Path, state:tuple, sound:dict) -> Tensor|None:
 class ClipCache(_Bounded):
     "Decoded clips in a folder: `get` gives what `read_clip` gives, and decodes it once."
     def __init__(self,
-        folder:str|os.PathLike,        # Where entries are kept, made if needed; several processes may share it
+        folder:str|os.PathLike,  # Where entries are kept, made if needed; several processes may share it
         max_bytes:float|None=None,     # All entries together; None: nine tenths of what is free there
         rest:float=86_400,             # Seconds without use after which an entry makes room for others
     ):
@@ -236,16 +241,19 @@ class CachedFolder(VideoFolder):
     def __init__(self,
         root:str|os.PathLike|list,   # As in `VideoFolder`
         cache:ClipCache,             # Where decoded frames are kept
-        whole:int=1024,              # With random starts, films of at most so many frames are kept, all of them
+        whole:int=1024,  # With random starts, films of at most so many frames are kept, all of them
         **options,                   # As in `VideoFolder`
     ):
         super().__init__(root, **options)
         self.cache, self.whole = cache, whole
 
     def _read(self, file:Path, start:int, n:int) -> Tensor:
-        if self.random_start: start = int(torch.randint(self.frames[file]-(n-1)*self.stride, (), generator=self.generator))
+        if self.random_start:
+            start = int(torch.randint(self.frames[file]-(n-1)*self.stride, (), generator=self.generator))
         if not self.random_start: clip = self.cache.get(file, n, self.size, start, self.stride, self.backend)
-        elif self.frames[file] > self.whole: clip = read_clip(file, n, self.size, start, self.stride, self.backend)
+        elif self.frames[file] > self.whole:
+            clip = read_clip(file, n, self.size, start, self.stride, self.backend)
         else: clip = self.cache.get(file, None, self.size, backend=self.backend)[start::self.stride][:n]
-        if len(clip) < n: raise VideoError(f'{file} gives {len(clip)} frames where {n} were announced: get it again')
+        if len(clip) < n:
+            raise VideoError(f'{file} gives {len(clip)} frames where {n} were announced: get it again')
         return clip

@@ -25,7 +25,8 @@ def fast_dtype(
     device:torch.device,  # Where the model lives
 )->torch.dtype|None:      # bfloat16, or None where float32 is the better choice
     "Say whether a device multiplies bfloat16 matrices in hardware."
-    if device.type=='cuda': return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    if device.type=='cuda':
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     return torch.bfloat16 if device.type=='cpu' and _cpu_has_bfloat16() else None
 
 # %% ../../nbs/support/02_devices.ipynb #04bc00d4
@@ -36,7 +37,8 @@ def precision_context(
     "Make the autocast context of a forward pass; a `ValueError` names the choices."
     if precision not in ('auto','bfloat16','float16','float32'):
         raise ValueError(f"precision={precision!r} must be 'auto', 'bfloat16', 'float16' or 'float32'")
-    dtype = dict(auto=fast_dtype(device), bfloat16=torch.bfloat16, float16=torch.float16, float32=None)[precision]
+    dtype = dict(auto=fast_dtype(device), bfloat16=torch.bfloat16, float16=torch.float16,
+                 float32=None)[precision]
     return torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
 
 # %% ../../nbs/support/02_devices.ipynb #56c788cd

@@ -51,8 +51,10 @@ def this_process()->PartialState:  # `is_main_process`, `process_index`, `device
     "Ask accelerate which process this is; a `ValueError` refuses configurations that cut the model up."
     for k,name in _FOREIGN.items():
         if parse_flag_from_env(f'ACCELERATE_USE_{k}'):
-            raise ValueError(f'accelerate is configured for {name}, which cuts the model up, and here every process '
-                'holds a whole one: answer no to it in `accelerate config`, or start with `accelerate launch --multi_gpu`')
+            raise ValueError(f'accelerate is configured for {name}, which cuts the model up, and here every '
+                             'process '
+                'holds a whole one: answer no to it in `accelerate config`, or start with `accelerate '
+                'launch --multi_gpu`')
     if PartialState._shared_state: return PartialState()        # known already
     wait = timedelta(hours=2)                       # the others wait while one saves or looks
     return PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'), timeout=wait)

@@ -28,8 +28,11 @@ def open_released(
         path = Path(source)
         if not path.is_file(): raise WeightsError(f'{path}: no such file; give the path of a released .pt')
         try:
-            with torch.serialization.safe_globals([argparse.Namespace]): source = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-        except Exception as e: raise WeightsError(f'{path}: cannot be read safely as a checkpoint ({type(e).__name__}); get a released .pt') from None
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                source = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        except Exception as e:
+            raise WeightsError(f'{path}: cannot be read safely as a checkpoint ({type(e).__name__}); get a '
+                               'released .pt') from None
     which = 'ema' if ema else 'model'
     state = source.get(which, source if _KEY in source else {}) if isinstance(source, dict) else {}
     state = {re.sub(r'^module\.', '', k):v for k,v in state.items()} if isinstance(state, dict) else {}
@@ -44,21 +47,29 @@ def released_fields(
     heads:int|None=None,  # Attention heads; None means the preset's: 16 for width 1152, otherwise width//64
 )->dict:                  # Fields of a `DiTConfig`, with the quirks of the released code switched on
     "Infer the config from the shapes of released weights; a `WeightsError` names what is missing."
-    need = (_KEY, 'pos_embed_xy', 'pos_embed_t', 'y_embedder.embedding_table.weight', 'final_layer_xy.linear.bias')
-    if lost := [k for k in need if k not in w]: raise WeightsError(f'released weights lack {", ".join(lost)}; the file is incomplete')
-    (d,f,p,_),n_xy,n_t,rows,out = (w[k].shape if k==_KEY else w[k].shape[1 if k.startswith('pos') else 0] for k in need)
+    need = (_KEY, 'pos_embed_xy', 'pos_embed_t', 'y_embedder.embedding_table.weight',
+            'final_layer_xy.linear.bias')
+    if lost := [k for k in need if k not in w]:
+        raise WeightsError(f'released weights lack {", ".join(lost)}; the file is incomplete')
+    (d,f,p,_),n_xy,n_t,rows,out = (w[k].shape if k==_KEY else w[k].shape[1 if k.startswith('pos') else 0]
+                                   for k in need)
     s = round(n_xy**.5)
-    if s*s!=n_xy or n_t%s: raise WeightsError(f'{n_xy} pieces of xy and {n_t} of yt are no square and a multiple of its side: not a released layout')
+    if s*s!=n_xy or n_t%s:
+        raise WeightsError(f'{n_xy} pieces of xy and {n_t} of yt are no square and a multiple of its side: '
+                           'not a released layout')
     depth = 1+max((int(k.split('.')[1]) for k in w if k.startswith('blocks.')), default=0)
-    known = dict(classes=1) if rows==1 else dict(classes=rows-1, class_dropout=.1)   # SiT's habit: the last row is no class
+    # SiT's habit: the last row is no class
+    known = dict(classes=1) if rows==1 else dict(classes=rows-1, class_dropout=.1)
     return dict(plane=(n_t//s*p,s*p,s*p), features=f, patch=p, width=d, depth=depth, gelu='tanh',
         heads=heads or (16 if d==1152 else max(1, d//64)), doubled=out==2*p*p*f, **known)
 
 # %% ../../nbs/support/12_released_dit.ipynb #7fe2c85d
-_RENAMES = [(r'^x_embedder_(\w\w)\.proj', r'embed.\1'), (r'^final_layer_(\w\w)', r'heads.\1'), (r'^t_embedder', 'time'),
+_RENAMES = [(r'^x_embedder_(\w\w)\.proj', r'embed.\1'), (r'^final_layer_(\w\w)', r'heads.\1'),
+            (r'^t_embedder', 'time'),
     (r'^y_embedder\.embedding_table', 'classes'), (r'^pos_embed_t$', 'pos.over_time'),
     (r'^pos_embed_xy$', 'pos.xy'), (r'^type_embed$', 'pos.plane'),
-    (r'adaLN_modulation\.1', 'cond'), (r'attn\.proj', 'attn.out'), (r'mlp\.fc1', 'mlp.0'), (r'mlp\.fc2', 'mlp.2')]
+    (r'adaLN_modulation\.1', 'cond'), (r'attn\.proj', 'attn.out'), (r'mlp\.fc1', 'mlp.0'),
+    (r'mlp\.fc2', 'mlp.2')]
 
 def convert_released(
     w:dict[str,Tensor],  # State dict with released names

@@ -19,11 +19,16 @@ from .weights import WeightsError
 # %% ../../nbs/support/11_released_tokenizer.ipynb #0e7141ad
 def _open(path:Path)->dict:
     "Read a checkpoint file without running anything in it."
-    if not path.is_file(): raise WeightsError(f'{path}: no such file; give the path of a released .pth or a .safetensors file')
-    try: return load_file(path) if path.suffix=='.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
+    if not path.is_file():
+        raise WeightsError(f'{path}: no such file; give the path of a released .pth or a .safetensors file')
+    try:
+        return load_file(path) if path.suffix=='.safetensors' else torch.load(path, map_location='cpu',
+            weights_only=True)
     except Exception as e:
-        cause = 'it holds objects that could run code, or is no checkpoint' if 'weights_only' in str(e) else f'damaged or another kind of file, {type(e).__name__}'
-        raise WeightsError(f'{path}: cannot be read safely ({cause}); get a checkpoint of plain tensors') from None
+        cause = ('it holds objects that could run code, or is no checkpoint' if 'weights_only' in str(e)
+                 else f'damaged or another kind of file, {type(e).__name__}')
+        raise WeightsError(f'{path}: cannot be read safely ({cause}); get a checkpoint of plain '
+                           'tensors') from None
 
 # %% ../../nbs/support/11_released_tokenizer.ipynb #a2a66fbc
 def unwrap_official(
@@ -63,19 +68,27 @@ def official_fields(
     (*_,sx,sy),(*_,st,_) = (_shape(w, f'encoder.patch_embeds_{k}.proj.weight') for k in ('xy','yt'))
     out, = _shape(w, 'decoder.projector.bias')
     p = round((out/3/dec_patch_t)**.5)
-    if 3*dec_patch_t*p*p!=out: raise WeightsError(f'{out} numbers a patch are not 3 colours x {dec_patch_t} frames x a square: change dec_patch_t')
+    if 3*dec_patch_t*p*p!=out:
+        raise WeightsError(f'{out} numbers a patch are not 3 colours x {dec_patch_t} frames x a square: '
+                           'change dec_patch_t')
     patch = (dec_patch_t,p,p)
-    return dict(clip=tuple(g*q for g,q in zip(grid, patch)), enc_patch=tuple(enc_patch), plane=(pt,px,py), features=f,
+    return dict(clip=tuple(g*q for g,q in zip(grid, patch)), enc_patch=tuple(enc_patch), plane=(pt,px,py),
+                features=f,
         subs=(pt//st,px//sx,py//sy), patch=patch, enc_width=d, enc_heads=enc_heads or max(1, d//64),
-        enc_layers=_depth(w, 'encoder.encoder.layers'), cross_layers=_depth(w, 'encoder.transformer.layers'), dec_width=dec_d,
-        dec_heads=dec_heads or max(1, dec_d//64), dec_layers=_depth(w, 'decoder.transformer.layers'), pad='bias', lookup='float')
+        enc_layers=_depth(w, 'encoder.encoder.layers'), cross_layers=_depth(w, 'encoder.transformer.layers'),
+        dec_width=dec_d,
+        dec_heads=dec_heads or max(1, dec_d//64), dec_layers=_depth(w, 'decoder.transformer.layers'),
+        pad='bias', lookup='float')
 
 # %% ../../nbs/support/11_released_tokenizer.ipynb #05692bb1
-_RENAMES = [(r'^encoder\.encoder\.patch_embed\.proj', 'encoder.video.embed'), (r'^encoder\.encoder\.pos_emb', 'encoder.video.pos'),
-    (r'^encoder\.encoder\.cls_token', 'encoder.video.cls'), (r'^encoder\.encoder\.layers', 'encoder.video.blocks'),
+_RENAMES = [(r'^encoder\.encoder\.patch_embed\.proj', 'encoder.video.embed'),
+            (r'^encoder\.encoder\.pos_emb', 'encoder.video.pos'),
+    (r'^encoder\.encoder\.cls_token', 'encoder.video.cls'),
+    (r'^encoder\.encoder\.layers', 'encoder.video.blocks'),
     (r'^encoder\.encoder\.norm', 'encoder.video.norm'), (r'^encoder\.cross_pos_emb', 'encoder.cross_pos'),
     (r'^encoder\.transformer\.layers', 'encoder.blocks'), (r'^encoder\.transformer\.norm', 'encoder.norm'),
-    (r'^decoder\.transformer\.patch_embed', 'decoder.embed'), (r'^decoder\.transformer\.pos_embed', 'decoder.pos.tables.0'),
+    (r'^decoder\.transformer\.patch_embed', 'decoder.embed'),
+    (r'^decoder\.transformer\.pos_embed', 'decoder.pos.tables.0'),
     (r'^decoder\.transformer\.layers', 'decoder.blocks'), (r'^decoder\.transformer\.norm', 'decoder.norm'),
     (r'^decoder\.projector', 'decoder.project'), (r'self_attn', 'attn'), (r'cross_attn', 'cross'),
     (r'\bout_proj', 'out'), (r'attn\.proj', 'attn.out'), (r'mlp\.fc1', 'mlp.0'), (r'mlp\.(fc2|3)\b', 'mlp.2')]
@@ -88,7 +101,8 @@ def rename_official(
     "Translate one released parameter name."
     for old,new in _RENAMES: key = re.sub(old, new, key)
     key = re.sub(r'^weight_tokens_(\w\w)', lambda m: f'encoder.queries.planes.{_PLANES[m[1]]}', key)
-    key = re.sub(r'encoder\.patch_embeds_(\w\w)\.proj', lambda m: f'encoder.queries.embed.{_PLANES[m[1]]}', key)
+    key = re.sub(r'encoder\.patch_embeds_(\w\w)\.proj', lambda m: f'encoder.queries.embed.{_PLANES[m[1]]}',
+                 key)
     key = re.sub(r'encoder\.projectors_(\w\w)', lambda m: f'encoder.project.{_PLANES[m[1]]}', key)
     return re.sub(r'\.in_proj_(weight|bias)', r'.qkv.\1', key)
 

@@ -59,7 +59,8 @@ def _piece(source:'ClipSource', j:int, at:float, n:int, moved:bool)->Tensor:
     start = int(at*(total-n+1))
     if isinstance(clip, Tensor): return clip[start:start+n]
     piece = read_clip(clip, n, start=start, **(source.kept if as_kept else dict(size=source.size)))
-    if len(piece)<n: raise VideoError(f'{clip} gives {len(piece)} frames from {start} on, not {n}: get it again')
+    if len(piece)<n:
+        raise VideoError(f'{clip} gives {len(piece)} frames from {start} on, not {n}: get it again')
     return piece
 
 # %% ../../nbs/support/09_sources.ipynb #d89bdbb1
@@ -69,26 +70,33 @@ class ClipSource:
         files:Sequence[str|Path],          # Video files
         n_frames:int=128,                  # Frames of a clip
         size:tuple[int,int]=(128,128),     # Rows and columns of a clip
-        room:float=1.125,                  # Files are kept this much larger, and uncropped; 1 keeps the centre alone
+        room:float=1.125,  # Files are kept this much larger, and uncropped; 1 keeps the centre alone
         max_frames:int|None=600,           # Frames used of one file; None uses all
         synthetic:int=0,                   # Synthetic clips to add
         seed:int=10_000,                   # Seed of the first synthetic clip
         cache:ClipCache|None=None,         # Where decoded files are kept; None keeps them in memory
-        min_frames:int=8,                  # Files with fewer are of no use; shorter than `n_frames` gives short clips
+        min_frames:int=8,  # Files with fewer are of no use; shorter than `n_frames` gives short clips
         progress:bool=True,                # Show a bar while reading
         stream:bool=False,                 # Keep nothing: read each cut from its file
     ):
         self.files,self.n_frames,self.size,self.room = [os.fspath(f) for f in files],n_frames,tuple(size),room
-        self.max_frames,self.min_frames,self.synthetic,self.seed = max_frames,min(min_frames, n_frames),synthetic,seed
+        self.max_frames,self.min_frames,self.synthetic,self.seed = max_frames,min(min_frames,
+            n_frames),synthetic,seed
         self.cache,self.stream,self._faults = None if stream else cache,stream,{}
-        self.kept = dict(size=tuple(round(s*room) for s in self.size), crop=room==1)      # how files are read to be kept
-        self.clips,show = list(self.files),partial(tqdm, leave=False)                     # a name waits for its turn
+        # how files are read to be kept
+        self.kept = dict(size=tuple(round(s*room) for s in self.size), crop=room==1)
+        # a name waits for its turn
+        self.clips,show = list(self.files),partial(tqdm, leave=False)
         if not (cache or stream):
-            self.clips = [_decoded(self, j) for j in show(range(len(files)), 'reading', disable=not (progress and files))]
+            self.clips = [_decoded(self, j)
+                          for j in show(range(len(files)), 'reading', disable=not (progress and files))]
         for s in show(range(0, synthetic, 8), 'drawing', disable=not (progress and synthetic)):
-            self.clips += list(synthetic_batch(range(seed+s, seed+min(s+8, synthetic)), n_frames, self.size)[0])
-        if not self.clips: raise VideoError('no video files were found: name some, or a folder of them, or set synthetic')
-        if all(isinstance(c, str) for c in self.clips):                                   # one that plays is enough for now
+            self.clips += list(synthetic_batch(range(seed+s, seed+min(s+8, synthetic)), n_frames,
+                                               self.size)[0])
+        if not self.clips:
+            raise VideoError('no video files were found: name some, or a folder of them, or set synthetic')
+        # one that plays is enough for now
+        if all(isinstance(c, str) for c in self.clips):
             with warnings.catch_warnings(): warnings.simplefilter('ignore'); self.read(0, 0., 1)
 
     @property
@@ -106,7 +114,8 @@ class ClipSource:
         for f in self.files:
             with suppress(OSError): names.append(f'{os.path.basename(f)} {os.stat(f).st_size}')
         digest = sha256('\n'.join(sorted(names)).encode()).hexdigest()[:16]
-        return dict(files=len(names), digest=digest, synthetic=self.synthetic, synthetic_seed=self.seed, n_frames=self.n_frames,
+        return dict(files=len(names), digest=digest, synthetic=self.synthetic, synthetic_seed=self.seed,
+                    n_frames=self.n_frames,
                     size=self.size, room=self.room, max_frames=self.max_frames, min_frames=self.min_frames)
 
     def decoded_bytes(self,
@@ -134,7 +143,8 @@ class ClipSource:
         warn:bool=False,     # Say so, the first time
     ):
         "Note that a file cannot be read; it is tried again when its turn comes."
-        if warn and j not in self._faults: warnings.warn(f'left out, another takes its place: {error}', stacklevel=4)
+        if warn and j not in self._faults:
+            warnings.warn(f'left out, another takes its place: {error}', stacklevel=4)
         self._faults.setdefault(j, str(error))
 
     def _instead(self, i:int)->Iterator[int]:
@@ -152,14 +162,15 @@ class ClipSource:
         for j in islice(self._instead(i), _TRIES):
             try: return _piece(self, j, at, n, moved),j
             except VideoError as e: self.leave_out(j, e, warn=True)
-        raise VideoError(f'none of {min(_TRIES, len(self.files))} files gave a clip: name files that play and have at least '
+        raise VideoError(f'none of {min(_TRIES, len(self.files))} files gave a clip: name files that play '
+                         'and have at least '
                          f'{self.min_frames} frames, or set synthetic; the first: {self.skipped[0]}')
 
     def cut(self,
         i:int,                       # Which clip
         generator:torch.Generator,   # Source of randomness
         short:float=0.,              # Chance of a cut shorter than `n_frames`
-        augment:bool=True,           # Crop anywhere, mirror half, run half backwards; else the centre, as it is
+        augment:bool=True,  # Crop anywhere, mirror half, run half backwards; else the centre, as it is
     )->Tensor:                       # t h w 3 uint8, t at most `n_frames`
         "Cut a clip at a random time."
         u,(h,w) = torch.rand(6, generator=generator).tolist(),self.size

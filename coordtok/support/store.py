@@ -92,7 +92,9 @@ class Store:
     ):
         self.folder,self.keep = Path(folder),keep
         try: self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise OSError(f'{folder}: no checkpoints can be written there ({e.strerror}); name another folder') from None
+        except OSError as e:
+            raise OSError(f'{folder}: no checkpoints can be written there ({e.strerror}); name another '
+                          'folder') from None
 
     def path(self,
         step:int,  # Steps done
@@ -105,16 +107,19 @@ class Store:
         out = []
         for p in sorted(self.folder.glob('step-*'), reverse=True):
             try: out.append(json.loads((p/'manifest.json').read_text()))
-            except (OSError, ValueError): warnings.warn(f'{p} has no readable manifest and is not used: remove it')
+            except (OSError, ValueError):
+                warnings.warn(f'{p} has no readable manifest and is not used: remove it')
         return out
 
     def best(self)->dict|None:  # The manifest with the highest metric, or None
         "Find the best checkpoint."
-        return max((m for m in self.manifests() if m['metric'] is not None), key=lambda m: m['metric'], default=None)
+        return max((m for m in self.manifests() if m['metric'] is not None), key=lambda m: m['metric'],
+                   default=None)
 
     def __repr__(self)->str:
         best = self.best()
-        return f'{self.folder.name}: steps {[m["step"] for m in self.manifests()]}' + (f', best {best["metric"]:.2f} at {best["step"]}' if best else '')
+        return (f'{self.folder.name}: steps {[m["step"] for m in self.manifests()]}'
+                + (f', best {best["metric"]:.2f} at {best["step"]}' if best else ''))
 
 # %% ../../nbs/support/01_store.ipynb #5281aaff
 FORMAT = 2      # of checkpoints: raised when what they hold changes
@@ -143,7 +148,8 @@ def save_checkpoint(
         os.rename(part, final)
         to_disk(store.folder)
     except Exception as e:
-        raise OSError(f'{final}: the checkpoint could not be written ({e}); the older ones are intact, make room and start the same command again') from None
+        raise OSError(f'{final}: the checkpoint could not be written ({e}); the older ones are intact, make '
+                      'room and start the same command again') from None
     finally: shutil.rmtree(part, ignore_errors=True)
     prune(store)
     return final
@@ -183,12 +189,16 @@ def load_checkpoint(
                              'name a new folder, and begin with --init where the old one has a model')
         if config is not None and (diff := differences(m['config'], config)):
             said = ', '.join(f'{k} was {a}, now {b}' for k,(a,b) in diff.items())
-            raise ValueError(f'{path} belongs to another run ({said}): give the old values to go on, or name a new folder')
+            raise ValueError(f'{path} belongs to another run ({said}): give the old values to go on, or '
+                             'name a new folder')
         try: sums = {f:digest(path/f) for f in m['files']}
         except OSError: sums = None
-        if sums==m['files']: return m['step'],torch.load(path/'state.pt', map_location='cpu', weights_only=True, mmap=True)
+        if sums==m['files']:
+            return m['step'],torch.load(path/'state.pt', map_location='cpu', weights_only=True, mmap=True)
         warnings.warn(f'{path} is damaged and is not used: the one before it is')
-    if found: raise ValueError(f'{store.folder} has {len(found)} checkpoints and all are damaged: copy one from a backup, or name a new folder')
+    if found:
+        raise ValueError(f'{store.folder} has {len(found)} checkpoints and all are damaged: copy one from a '
+                         'backup, or name a new folder')
 
 # %% ../../nbs/support/01_store.ipynb #90f7baaa
 @contextmanager
@@ -198,7 +208,9 @@ def locked(
     "Hold a folder for one run; a `RuntimeError` says that another is at work there."
     with open(Path(folder)/'.lock', 'w') as f:
         try: fcntl and fcntl.flock(f, fcntl.LOCK_EX|fcntl.LOCK_NB)
-        except OSError: raise RuntimeError(f'{folder} is in use by another run: wait for it, stop it, or name another folder') from None
+        except OSError:
+            raise RuntimeError(f'{folder} is in use by another run: wait for it, stop it, or name another '
+                               'folder') from None
         yield
 
 # %% ../../nbs/support/01_store.ipynb #90a41f36
@@ -206,7 +218,7 @@ def hardware()->str:  # One line
     "Name the machine that a number was measured on."
     if torch.cuda.is_available(): return f'{torch.cuda.device_count()} x {torch.cuda.get_device_name()}'
     known = getattr(torch.cpu, 'get_capabilities', dict)()       # from PyTorch 2.11 on
-    return f"{known.get('cpu_name') or platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    return (f"{known.get('cpu_name') or platform.processor() or platform.machine()}, {torch.get_num_threads()} threads")
 
 # %% ../../nbs/support/01_store.ipynb #f2309d4a
 def _commit(
@@ -215,9 +227,11 @@ def _commit(
     "Name the commit of the library, with a + where files differ from it."
     home = (home or (Path(__file__).parent if '__file__' in globals() else Path.cwd())).resolve()
     root = repo_root(home)
-    if not root or not re.search(r'^lib_name\s*=\s*coordtok\s*$', (root/'settings.ini').read_text(), re.M): return None
+    if not root or not re.search(r'^lib_name\s*=\s*coordtok\s*$', (root/'settings.ini').read_text(), re.M):
+        return None
     if not any(home.is_relative_to(root/k) for k in ('coordtok','nbs')): return None
-    def git(*words): return subprocess.run(['git','-C',str(root), *words], capture_output=True, text=True).stdout.strip()
+    def git(*words):
+        return subprocess.run(['git','-C',str(root), *words], capture_output=True, text=True).stdout.strip()
     try: top,commit = git('rev-parse','--show-toplevel','--short','HEAD').split('\n')
     except (OSError, ValueError): return None
     if Path(top).resolve()!=root: return None

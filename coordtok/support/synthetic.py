@@ -62,7 +62,8 @@ def _colours(u:Tensor, against:Tensor|None=None) -> tuple[Tensor, Tensor]:
         middle = against.mean() + (0.30 if against.mean() < 0.5 else -0.30)
         dark,light,tint = middle - 0.05 - 0.10 * u[2], middle + 0.05 + 0.15 * u[3], 0.16 + 0.16 * u[4]
         if ((against - against.mean()) * torch.cos(hue)).sum() > 0: hue = hue + pi
-    return tuple((v + tint * torch.cos(hue + turn))[:, None, None] for v,turn in ((dark, 0.), (light, 1.5 * u[5])))
+    return tuple((v + tint * torch.cos(hue + turn))[:, None, None] for v,
+                 turn in ((dark, 0.), (light, 1.5 * u[5])))
 
 # %% ../../nbs/support/06_synthetic.ipynb #65ae9abc
 def _pattern(field:Tensor, u:Tensor) -> Tensor:
@@ -99,7 +100,8 @@ def _camera_path(u:Tensor, time:Tensor, camera:tuple[float, float, float]) -> tu
     pan,zoom,shake = camera
     turn,speed = 2 * pi * u[0], (0.0015 + 0.010 * u[1]**2) * (u[2] > 0.2)
     drift = pan * speed * time
-    shaky = [shake * 0.004 * u[3]**2 * (torch.sin(time * (0.5 + u[4 + i]) + 6 * u[6 + i]) + torch.sin(time * (0.17 + 0.2 * u[6 + i])))
+    shaky = [shake * 0.004 * u[3]**2
+             * (torch.sin(time * (0.5 + u[4 + i]) + 6 * u[6 + i]) + torch.sin(time * (0.17 + 0.2 * u[6 + i])))
              for i in range(2)]
     scale = torch.exp(zoom * 0.35 * u[8]**2 * torch.sin(2 * pi * (time / (90 + 120 * u[9]) + u[10])))
     return u[11] + drift * torch.sin(turn) + shaky[0], u[5] + drift * torch.cos(turn) + shaky[1], scale
@@ -128,7 +130,8 @@ def _zoom(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_Pose)
     phase = phase if name == 'zoom_in' else 1 - phase
     scale = 0.3 * 8**phase
     fade = (torch.minimum(phase, 1 - phase) * 16).clamp(0, 1)
-    return pose._replace(row=pose.row * (0.4 + 0.4 * scale), col=pose.col * (0.4 + 0.4 * scale), radius=pose.radius * scale, alpha=fade)
+    return pose._replace(row=pose.row * (0.4 + 0.4 * scale), col=pose.col * (0.4 + 0.4 * scale),
+                         radius=pose.radius * scale, alpha=fade)
 
 def _spin(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_Pose) -> _Pose:
     "Turn on the spot."
@@ -158,26 +161,31 @@ def _pendulum(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_P
     reach = (0.60 + 0.22 * u[:, 0]) * span[0]
     swing = (0.45 + 0.35 * u[:, 1]) * torch.sin(2 * pi * (time / (44 + 26 * u[:, 2]) + u[:, 3]))
     hang = 0.5 * pose.col
-    return pose._replace(row=-0.55 * span[0] + reach * torch.cos(swing), col=hang + reach * torch.sin(swing), angle=pose.angle - swing, hang=hang)
+    return pose._replace(row=-0.55 * span[0] + reach * torch.cos(swing), col=hang + reach * torch.sin(swing),
+                         angle=pose.angle - swing, hang=hang)
 
 def _shake(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_Pose) -> _Pose:
     "Tremble around one place."
     rate = 2 * pi * time / (6 + 4 * u[:, 0])
     size = 0.03 + 0.03 * u[:, 1]
-    return pose._replace(row=pose.row + size * torch.sin(1.3 * rate + 6 * u[:, 2]), col=pose.col + size * torch.sin(rate + 6 * u[:, 3]))
+    return pose._replace(row=pose.row + size * torch.sin(1.3 * rate + 6 * u[:, 2]), col=pose.col + size
+                         * torch.sin(rate + 6 * u[:, 3]))
 
 # %% ../../nbs/support/06_synthetic.ipynb #c444551f
 _MOVE = dict(left=_straight, right=_straight, up=_straight, down=_straight, zoom_in=_zoom, zoom_out=_zoom,
-             rotate_cw=_spin, rotate_ccw=_spin, bounce=_bounce, orbit=_orbit, pendulum=_pendulum, shake=_shake)
+             rotate_cw=_spin, rotate_ccw=_spin, bounce=_bounce, orbit=_orbit, pendulum=_pendulum,
+             shake=_shake)
 
 def _poses(scene:_Scene, name:str, time:Tensor, span:tuple[float, float]) -> _Pose:
     "Pose of every shape in every frame."
     k = min(scene.n_shapes, 2) if name == 'pendulum' else scene.n_shapes
     u = scene.path[:k]
-    place = 2 * pi * (u[0, 7] + torch.arange(k) / k)                       # spread round the centre, so that shapes meet but do not hide
+    # spread round the centre, so that shapes meet but do not hide
+    place = 2 * pi * (u[0, 7] + torch.arange(k) / k)
     away = (0.08 if k == 1 else 0.26) * (0.7 + 0.6 * u[:, 5])
     radius = (0.13 + 0.10 * u[:, 6]) * (1.25, 1., 0.85)[k - 1]
-    rest = _Pose(away * torch.sin(place) * span[0], away * torch.cos(place) * span[1], radius, 2 * pi * u[:, 4], torch.ones(k), torch.zeros(k))
+    rest = _Pose(away * torch.sin(place) * span[0], away * torch.cos(place) * span[1], radius, 2 * pi
+                 * u[:, 4], torch.ones(k), torch.zeros(k))
     pose = _MOVE[name](name, time[:, None], u, span, rest)
     return _Pose(*(v.expand(len(time), k) for v in pose))
 
@@ -193,7 +201,8 @@ def _distance(kind:int, row:Tensor, col:Tensor, u:Tensor) -> Tensor:
     inner = 0.5 if kind == 3 else torch.cos(torch.tensor(pi / n)).item()
     angle = torch.atan2(row, col).remainder(2 * pi / n)
     fold = torch.minimum(angle, 2 * pi / n - angle)                        # one half of one point of the star
-    along,across = inner * torch.sin(torch.tensor(pi / n)).item(), 1 - inner * torch.cos(torch.tensor(pi / n)).item()
+    along,across = inner * torch.sin(torch.tensor(pi / n)).item(), 1 - inner * torch.cos(torch.tensor(pi
+        / n)).item()
     norm = (along**2 + across**2)**0.5
     r = torch.hypot(row, col)
     return (r * torch.cos(fold) - 1) * (along / norm) + r * torch.sin(fold) * (across / norm)
@@ -212,13 +221,16 @@ def _rod(frame:Tensor, pose:_Pose, k:int, axes:tuple[Tensor, Tensor], size:tuple
     row,col = axes[0] - top, axes[1] - hang
     part = ((row * d_row + col * d_col) / (d_row**2 + d_col**2)).clamp(0, 1)
     gap = torch.hypot(row - part * d_row, col - part * d_col)
-    return frame.lerp(torch.tensor([0.20, 0.16, 0.14])[:, None, None, None], (0.5 + (0.011 - gap) * min(size)).clamp(0, 1))
+    return frame.lerp(torch.tensor([0.20, 0.16, 0.14])[:, None, None, None],
+                      (0.5 + (0.011 - gap) * min(size)).clamp(0, 1))
 
 # %% ../../nbs/support/06_synthetic.ipynb #f8874bc7
-def _shape(frame:Tensor, canvas:Tensor, pose:_Pose, k:int, u:Tensor, axes:tuple[Tensor, Tensor], size:int, light:Tensor) -> Tensor:
+def _shape(frame:Tensor, canvas:Tensor, pose:_Pose, k:int, u:Tensor, axes:tuple[Tensor, Tensor], size:int,
+           light:Tensor) -> Tensor:
     "Lay one textured, shaded shape over the frames (c t h w)."
     row,col,radius,angle,alpha,_ = (v[:, k, None, None] for v in pose)
-    far = ((axes[0] - row) / radius, (axes[1] - col) / radius)                       # in radii, not yet turned
+    # in radii, not yet turned
+    far = ((axes[0] - row) / radius, (axes[1] - col) / radius)
     sin,cos = torch.sin(angle), torch.cos(angle)
     local = (cos * far[0] - sin * far[1], sin * far[0] + cos * far[1])
     gap = _distance(int(u[15] * 4), *local, u)
@@ -228,7 +240,8 @@ def _shape(frame:Tensor, canvas:Tensor, pose:_Pose, k:int, u:Tensor, axes:tuple[
     return (frame * shadow).lerp(paint, alpha * (0.5 - gap * radius * size).clamp(0, 1))
 
 # %% ../../nbs/support/06_synthetic.ipynb #7f4ca18c
-def _render(scene:_Scene, name:str, time:Tensor, size:tuple[int, int], camera:tuple[float, float, float], speed:float, canvases:list) -> Tensor:
+def _render(scene:_Scene, name:str, time:Tensor, size:tuple[int, int], camera:tuple[float, float, float],
+            speed:float, canvases:list) -> Tensor:
     "Render the frames at `time` (t,) as uint8 (t h w 3)."
     axes,unit = _axes(size), min(size)
     span = (size[0] / unit, size[1] / unit)
@@ -236,7 +249,8 @@ def _render(scene:_Scene, name:str, time:Tensor, size:tuple[int, int], camera:tu
     frame = _warp(canvases[0], axes[0] * zoom / 2 + row0, axes[1] * zoom / 2 + col0)
     light = 2 * pi * scene.look[0, 15]
     light = torch.stack([torch.sin(light), torch.cos(light)])
-    frame = frame * (1.02 - 0.12 * (axes[0] * light[0] + axes[1] * light[1]) - 0.25 * (axes[0]**2 + axes[1]**2))
+    frame = frame * (1.02 - 0.12 * (axes[0] * light[0] + axes[1] * light[1]) - 0.25
+                     * (axes[0]**2 + axes[1]**2))
     pose = _poses(scene, name, time * speed, span)
     for k in range(pose.row.shape[1]):
         if name == 'pendulum': frame = _rod(frame, pose, k, axes, size)
@@ -251,13 +265,15 @@ def _label(motion:str|int|None, default:int) -> int:
     if not isinstance(motion, str) and 0 <= int(motion) < len(MOTIONS): return int(motion)
     raise ValueError(f'motion={motion!r} is unknown: use one of {", ".join(MOTIONS)}, or an index below {len(MOTIONS)}')
 
-def _clip(seed:int, n_frames:int, size:tuple[int, int], motion:str|int|None, camera:float|tuple, speed:float, detail:float) -> tuple[Tensor, int]:
+def _clip(seed:int, n_frames:int, size:tuple[int, int], motion:str|int|None, camera:float|tuple, speed:float,
+          detail:float) -> tuple[Tensor, int]:
     "Render one clip and say its label."
     scene = _scene(seed)
     label = _label(motion, scene.motion)
     camera = tuple(camera) if isinstance(camera, (tuple, list)) else (camera,) * 3
     canvases = [_canvas(scene.back, scene.look[0], 256, detail)]
-    canvases += [_canvas(c, u, 128, detail, canvases[0].mean((1, 2))) for c,u in zip(scene.front, scene.look[1:])]
+    canvases += [_canvas(c, u, 128, detail, canvases[0].mean((1, 2))) for c,
+                 u in zip(scene.front, scene.look[1:])]
     time = torch.arange(n_frames, dtype=torch.float32)
     parts = [_render(scene, MOTIONS[label], part, size, camera, speed, canvases) for part in time.split(16)]
     return torch.cat(parts), label
@@ -275,9 +291,11 @@ def synthetic_batch(
     "Draw clips from seeds; raises `ValueError` for an unknown motion or an empty size."
     seeds = [int(s) for s in ([seeds] if isinstance(seeds, int) else seeds)]
     size = (size, size) if isinstance(size, int) else tuple(size)
-    if n_frames < 1 or len(size) != 2 or min(size) < 1: raise ValueError(f'n_frames={n_frames}, size={size}: each must be at least 1')
+    if n_frames < 1 or len(size) != 2 or min(size) < 1:
+        raise ValueError(f'n_frames={n_frames}, size={size}: each must be at least 1')
     motions = list(motion) if isinstance(motion, (list, tuple, Tensor)) else [motion] * len(seeds)
-    if len(motions) != len(seeds): raise ValueError(f'{len(motions)} motions for {len(seeds)} seeds: give one motion, or one per seed')
+    if len(motions) != len(seeds):
+        raise ValueError(f'{len(motions)} motions for {len(seeds)} seeds: give one motion, or one per seed')
     drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail) for s,m in zip(seeds, motions)]
     return torch.stack([c for c,_ in drawn]), torch.tensor([l for _,l in drawn])
 

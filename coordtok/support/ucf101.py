@@ -29,17 +29,22 @@ def _films(root:Path, depths:Iterable[str]=('*/', '*/*/')) -> dict[str,list[Path
     found = {}
     for depth in depths:
         for p in sorted(root.glob(f'{depth}v_*')):
-            if p.suffix.lower() in EXTENSIONS and _NAME.fullmatch(p.stem): found.setdefault(p.stem.lower(), []).append(p)
+            if p.suffix.lower() in EXTENSIONS and _NAME.fullmatch(p.stem):
+                found.setdefault(p.stem.lower(), []).append(p)
     return found
 
-def _has_lists(root:Path) -> bool: return (root/'ucfTrainTestlist').is_dir() or any(root.glob('UCF101TrainTestSplits-Recog*.zip'))
+def _has_lists(root:Path) -> bool:
+    return (root/'ucfTrainTestlist').is_dir() or any(root.glob('UCF101TrainTestSplits-Recog*.zip'))
 
 def _why_none(root:Path) -> str:
     "Say why a folder has no films in it, and what to do."
     if not root.is_dir(): return f'{root} is not a folder: name the one in which UCF-101 was unpacked'
-    if _films(root, ['']): return f'{root} is the folder of one class: name {next(filter(_has_lists, root.parents[:2]), root.parent)}'
-    if packed := sorted(root.glob('*.rar')): return f'{packed[0]} is still packed: run `unrar x {packed[0].name}` in {root}, then try again'
-    if deep := _films(root, ['*/*/*/']): return f'{root} is too far up: name {next(iter(deep.values()))[0].parents[2]}'
+    if _films(root, ['']):
+        return (f'{root} is the folder of one class: name {next(filter(_has_lists, root.parents[:2]), root.parent)}')
+    if packed := sorted(root.glob('*.rar')):
+        return f'{packed[0]} is still packed: run `unrar x {packed[0].name}` in {root}, then try again'
+    if deep := _films(root, ['*/*/*/']):
+        return f'{root} is too far up: name {next(iter(deep.values()))[0].parents[2]}'
     return (f'{root} holds no film of UCF-101 (v_<Class>_g01_c01.avi in a folder per class): '
             f'get UCF101.rar from {_SOURCE} and unpack it there')
 
@@ -47,16 +52,23 @@ def _why_none(root:Path) -> str:
 def _lists(root:Path, split:int) -> dict[str,str]:
     "Read `train`, `test` and `classes`, from a folder or from the zip file; a `VideoError` says what is missing."
     files = dict(train=f'trainlist{split:02}.txt', test=f'testlist{split:02}.txt', classes='classInd.txt')
-    folders = [f for f in (root, root/'ucfTrainTestlist', *sorted(root.glob('*/ucfTrainTestlist'))) if (f/files['train']).is_file()]
+    folders = [f for f in (root, root/'ucfTrainTestlist', *sorted(root.glob('*/ucfTrainTestlist')))
+               if (f/files['train']).is_file()]
     zips = sorted(root.glob('UCF101TrainTestSplits-Recog*.zip'))
     if folders: have = {p.name: p.read_bytes for p in folders[0].glob('*.txt')}
     elif zips:
-        try: have = {PurePosixPath(n).name: partial(zipfile.ZipFile(zips[0]).read, n) for n in zipfile.ZipFile(zips[0]).namelist()}
-        except (OSError, zipfile.BadZipFile) as e: raise VideoError(f'{zips[0]} is damaged ({e}): get it again') from None
-    elif _has_lists(root.parent): raise VideoError(f'{root} has films but no lists, they are beside it: name {root.parent}')
-    else: raise VideoError(f'{root} has films but no lists: put UCF101TrainTestSplits-RecognitionTask.zip from {_SOURCE} there, packed or unpacked')
+        try:
+            have = {PurePosixPath(n).name: partial(zipfile.ZipFile(zips[0]).read, n)
+                    for n in zipfile.ZipFile(zips[0]).namelist()}
+        except (OSError, zipfile.BadZipFile) as e:
+            raise VideoError(f'{zips[0]} is damaged ({e}): get it again') from None
+    elif _has_lists(root.parent):
+        raise VideoError(f'{root} has films but no lists, they are beside it: name {root.parent}')
+    else:
+        raise VideoError(f'{root} has films but no lists: put UCF101TrainTestSplits-RecognitionTask.zip from {_SOURCE} there, packed or unpacked')
     if gone := [f for f in files.values() if f not in have]:
-        raise VideoError(f'{folders[0] if folders else zips[0]} lacks {" and ".join(gone)}: unpack or get the lists again')
+        raise VideoError(f'{folders[0] if folders else zips[0]} lacks {" and ".join(gone)}: unpack or get '
+                         'the lists again')
     return {k: have[f]().decode(errors='replace') for k, f in files.items()}
 
 # %% ../../nbs/support/13_ucf101.ipynb #0406c0cb
@@ -64,14 +76,16 @@ def _entries(text:str, what:str) -> list[str]:
     "List the names in a list, each once."
     names = list(dict.fromkeys(line.split()[0] for line in text.splitlines() if line.strip()))
     strange = [n for n in names if not _NAME.fullmatch(PurePosixPath(n).stem)]
-    if strange or not names: raise VideoError(f'the {what} list is none of UCF-101 (it begins with {(strange or [""])[0][:40]!r}): get it again')
+    if strange or not names:
+        raise VideoError(f'the {what} list is none of UCF-101 (it begins with {(strange or [""])[0][:40]!r}): get it again')
     return names
 
 def _stem(name:str) -> str: return PurePosixPath(name).stem.lower()
 def _group(name:str) -> str: return _stem(name).rpartition('_')[0][2:]   # class and group
 
 # %% ../../nbs/support/13_ucf101.ipynb #b35b3678
-_OFFICIAL = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}   # films to train and to test on; 13,320 in all
+# films to train and to test on; 13,320 in all
+_OFFICIAL = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}
 
 @dataclass(frozen=True, repr=False)
 class UCF101Report:
@@ -104,13 +118,17 @@ def _some(names:Iterable[str], n:int=3) -> str:
 
 def _lines(r:UCF101Report) -> list[str]:
     "Describe a report, one fact per line."
-    kind = 'the official lists' if r.official else 'not the official lists, which have {:,} and {:,} films in 101 classes'.format(*_OFFICIAL[r.split])
-    lines = [f'UCF-101, split {r.split}: {"complete" if r.complete else "NOT complete"}; {len(r.classes)} classes; {kind}']
+    kind = ('the official lists' if r.official
+            else 'not the official lists, which have {:,} and {:,} films in 101 '
+                 'classes'.format(*_OFFICIAL[r.split]))
+    lines = ([f'UCF-101, split {r.split}: {"complete" if r.complete else "NOT complete"}; {len(r.classes)} classes; {kind}'])
     for what, path, found, expected in zip(('train', 'test'), (r.train, r.test), r.found, r.expected):
         lines.append(f'  {what:5s} {found:6,} of {expected:6,} films -> {path}')
     broken = [f'{name} ({cause})' for name, cause in r.unreadable.items()]
-    for what, names in (('missing', r.missing), ('unreadable', broken), ('in no list', r.extra), ('in both lists', r.both),
-                        ('groups in both lists', r.leaks)): lines.append(f'  {len(names):6,} {what}{_some(names)}')
+    for what, names in (('missing', r.missing), ('unreadable', broken), ('in no list', r.extra),
+                        ('in both lists', r.both),
+                        ('groups in both lists', r.leaks)):
+        lines.append(f'  {len(names):6,} {what}{_some(names)}')
     return lines
 
 # %% ../../nbs/support/13_ucf101.ipynb #eddaaa76
@@ -123,11 +141,15 @@ def _fault(path:Path, check:bool) -> str|None:
 
 def _write(path:Path, films:list[Path]) -> Path:
     "Write a list: relative to its own folder where that holds the film, absolute elsewhere."
-    lines = [p.relative_to(path.parent).as_posix() if p.is_relative_to(path.parent) else str(p) for p in films]
+    lines = [p.relative_to(path.parent).as_posix() if p.is_relative_to(path.parent) else str(p)
+             for p in films]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part: part.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
-    except OSError as e: raise VideoError(f'{path} cannot be written ({e.strerror or e}): name a writable folder with out') from None
+        with replacing(path) as part:
+            part.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+    except OSError as e:
+        raise VideoError(f'{path} cannot be written ({e.strerror or e}): name a writable folder with '
+                         'out') from None
     return path
 
 def _choose(names:list[str], films:dict[str,list[Path]]) -> dict[str,Path]:
@@ -144,20 +166,27 @@ def prepare_ucf101(
 ) -> UCF101Report:                    # What is there and what is not; print it
     "Write the official split as two lists of files; a `VideoError` says what to do where the archive cannot be used."
     if split not in _OFFICIAL: raise ValueError(f'split={split} must be 1, 2 or 3')
-    root, out = Path(os.path.abspath(Path(root).expanduser())), Path(os.path.abspath(Path(out or root).expanduser()))
+    root, out = Path(os.path.abspath(Path(root).expanduser())), Path(os.path.abspath(Path(out
+        or root).expanduser()))
     if not (films := _films(root)): raise VideoError(_why_none(root))
     lists = _lists(root, split)
     names = [_entries(lists[k], k) for k in ('train', 'test')]
     chosen = [_choose(n, films) for n in names]
     everything = chosen[0] | chosen[1]
-    if not everything: raise VideoError(f'{root} has none of the {sum(map(len, names))} listed films: these lists belong to another archive')
+    if not everything:
+        raise VideoError(f'{root} has none of the {sum(map(len, names))} listed films: these lists belong '
+                         'to another archive')
     with ThreadPoolExecutor() as pool:
         causes = pool.map(partial(_fault, check=check), everything.values())
-        faults = {n: c for n, c in zip(everything, tqdm(causes, 'checking', len(everything), leave=False, disable=None if check else True)) if c}
+        faults = {n: c for n,
+                  c in zip(everything,
+                           tqdm(causes, 'checking', len(everything), leave=False, disable=None if check
+                                else True)) if c}
     return _finish(root, out, split, films, names, chosen, faults, lists)
 
 # %% ../../nbs/support/13_ucf101.ipynb #9c80ec3e
-def _finish(root:Path, out:Path, split:int, films:dict, names:list, chosen:list, faults:dict, lists:dict) -> UCF101Report:
+def _finish(root:Path, out:Path, split:int, films:dict, names:list, chosen:list, faults:dict,
+            lists:dict) -> UCF101Report:
     "Write both lists and draw up the report."
     good = [[p for n, p in c.items() if n not in faults] for c in chosen]
     listed = {p for c in chosen for p in c.values()}
@@ -167,7 +196,8 @@ def _finish(root:Path, out:Path, split:int, films:dict, names:list, chosen:list,
         found=tuple(map(len, good)), expected=tuple(map(len, names)),
         classes=tuple(line.split()[-1] for line in lists['classes'].splitlines() if line.strip()),
         missing=tuple(n for part, c in zip(names, chosen) for n in part if n not in c), unreadable=faults,
-        extra=tuple(str(p.relative_to(root)) for same_name in films.values() for p in same_name if p not in listed),
+        extra=tuple(str(p.relative_to(root)) for same_name in films.values() for p in same_name
+                    if p not in listed),
         both=tuple(n for n in names[0] if _stem(n) in stems), leaks=tuple(sorted(groups[0] & groups[1])))
 
 # %% ../../nbs/support/13_ucf101.ipynb #01e5ad41
@@ -178,7 +208,8 @@ def read_list(
     path = Path(path)
     try: lines = path.read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        raise VideoError(f'{path} cannot be read as a list ({getattr(e, "strerror", None) or "not text"}): name a text file with one path per line') from None
+        raise VideoError(f'{path} cannot be read as a list ({getattr(e, "strerror", None) or "not text"}): '
+                         'name a text file with one path per line') from None
     files = [path.parent/line.strip() for line in lines if line.strip()]
     if not files: raise VideoError(f'{path} names no film: write it anew')
     if gone := [f for f in files if not f.is_file()]:

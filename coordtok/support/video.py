@@ -77,14 +77,16 @@ class VideoError(ValueError):
 @contextmanager
 def _replacing(path:Path):
     "Give a temporary name beside `path`, moved onto it when the block succeeds."
-    if not path.parent.is_dir(): raise VideoError(f'cannot write {path}: the folder {path.parent} does not exist, create it first')
+    if not path.parent.is_dir():
+        raise VideoError(f'cannot write {path}: the folder {path.parent} does not exist, create it first')
     temp = path.with_name(f'.{path.stem}-{uuid4().hex[:8]}{path.suffix}')
     try:
         yield temp
         os.replace(temp, path)
     except (OSError, ValueError, av.FFmpegError) as e:
         cause = getattr(e, 'strerror', None) or e
-        raise VideoError(f'cannot write {path} ({cause}): choose a writable place and a name in .mp4, .mkv, .mov or .gif') from None
+        raise VideoError(f'cannot write {path} ({cause}): choose a writable place and a name in .mp4, .mkv, '
+                         '.mov or .gif') from None
     finally: temp.unlink(missing_ok=True)
 
 # %% ../../nbs/support/05_video.ipynb #eec4f03a
@@ -93,7 +95,8 @@ def _write_h264(path:Path, frames:Iterator[np.ndarray], fps:float):
     first = next(frames)
     h, w = first.shape[:2]
     with av.open(str(path), 'w') as box:
-        stream = box.add_stream('libx264', rate=Fraction(fps).limit_denominator(60_000), options={'crf': '16'})
+        stream = box.add_stream('libx264', rate=Fraction(fps).limit_denominator(60_000),
+                                options={'crf': '16'})
         stream.width, stream.height, stream.pix_fmt = w+w%2, h+h%2, 'yuv420p'
         for f in chain([first], frames):
             f = np.pad(f, ((0, h%2), (0, w%2), (0, 0)), mode='edge')
@@ -111,7 +114,8 @@ def _frames(clip:Tensor) -> np.ndarray:
     "Check one clip and bring it to bytes, t h w 3."
     clip = torch.as_tensor(clip).detach().cpu()
     if clip.ndim != 4 or clip.shape[-1] != 3 or not clip.numel():
-        raise ValueError(f'write_clip takes one clip (t, h, w, 3), got shape {tuple(clip.shape)}: pick one of a batch as out[0]')
+        raise ValueError(f'write_clip takes one clip (t, h, w, 3), got shape {tuple(clip.shape)}: pick one '
+                         'of a batch as out[0]')
     return to_uint8(clip).contiguous().numpy()
 
 # %% ../../nbs/support/05_video.ipynb #78ae1772
@@ -134,14 +138,16 @@ def write_clip(
 def _check_file(path:str|os.PathLike) -> Path:
     "Refuse what cannot be a video file."
     path = Path(path)
-    if path.is_dir(): raise VideoError(f'{path} is a folder, not a video file: name a file in it, or use VideoFolder')
+    if path.is_dir():
+        raise VideoError(f'{path} is a folder, not a video file: name a file in it, or use VideoFolder')
     if not path.exists(): raise VideoError(f'{path} does not exist: check the name and the current folder')
     if not path.is_file(): raise VideoError(f'{path} is not a regular file: save the video to disk first')
     if not path.stat().st_size: raise VideoError(f'{path} is empty (0 bytes): copy or download it again')
     return path
 
 # %% ../../nbs/support/05_video.ipynb #098dfce9
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=gc.freeze)   # not on Windows, which does not fork
+# not on Windows, which does not fork
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=gc.freeze)
 
 # %% ../../nbs/support/05_video.ipynb #fe72a7f7
 @contextmanager
@@ -150,7 +156,8 @@ def _open(path:Path):
     try: box = av.open(str(path))
     except (av.FFmpegError, OSError, ValueError) as e:
         cause = getattr(e, 'strerror', None) or e
-        raise VideoError(f'{path} cannot be opened as video ({cause}): it is another kind of file or was cut off, get it again') from None
+        raise VideoError(f'{path} cannot be opened as video ({cause}): it is another kind of file or was '
+                         'cut off, get it again') from None
     with box:
         cover = lambda s: 'attached_pic' in str(s.disposition).lower()   # the picture of a song is no video
         streams = [s for s in box.streams.video if not cover(s)]
@@ -160,7 +167,8 @@ def _open(path:Path):
         streams[0].thread_type = 'AUTO'
         if get_worker_info(): streams[0].codec_context.thread_count = 1     # a loader's worker is one of many
         try: yield box, streams[0]
-        except av.FFmpegError as e: raise VideoError(f'{path} is damaged ({e.strerror}): get it again') from None
+        except av.FFmpegError as e:
+            raise VideoError(f'{path} is damaged ({e.strerror}): get it again') from None
 
 # %% ../../nbs/support/05_video.ipynb #3554248f
 def _decode(packets:Iterable, path:Path, patience:int=512):
@@ -168,11 +176,14 @@ def _decode(packets:Iterable, path:Path, patience:int=512):
     got, silent, sound = 0, 0, True
     try:
         for packet in packets:
-            if silent > patience: raise VideoError(f'{path} gave no picture in {patience} packets after frame {got}: it is damaged, get it again')
+            if silent > patience:
+                raise VideoError(f'{path} gave no picture in {patience} packets after frame {got}: it is '
+                                 'damaged, get it again')
             silent += 1
             for frame in packet.decode():
                 got, silent = got+1, 0
-                sound = not frame.is_corrupt and (sound or frame.key_frame)   # damage lasts to the next key frame
+                # damage lasts to the next key frame
+                sound = not frame.is_corrupt and (sound or frame.key_frame)
                 yield frame, sound
     except av.FFmpegError as e:
         rest = f'ask for n_frames={got} at most, or get it again' if got else 'get it again'
@@ -203,8 +214,10 @@ def _time_table(path:Path, stamp:tuple) -> tuple[np.ndarray, float, bool, frozen
         reorders = stream.codec_context.has_b_frames
     if any(pts is None for pts, _ in stamps): return _NO_CLOCK
     ticks, key = np.array([s for s in stamps if s[0] >= first], np.int64).reshape(-1, 2).T
-    if reorders and (np.diff(ticks) > 0).all(): return ticks, second, False, None    # times of storage, not of display
-    closed = bool((ticks >= np.maximum.accumulate(np.where(key, ticks, first))).all())   # nothing is shown before its key frame
+    # times of storage, not of display
+    if reorders and (np.diff(ticks) > 0).all(): return ticks, second, False, None
+    # nothing is shown before its key frame
+    closed = bool((ticks >= np.maximum.accumulate(np.where(key, ticks, first))).all())
     return np.sort(ticks), second, closed, frozenset(ticks[key.astype(bool)].tolist())
 
 def _stamp(path:Path) -> tuple[int,int]: return path.stat().st_mtime_ns, path.stat().st_size
@@ -304,7 +317,8 @@ _one_thread = {'threads': 1} if 'threads' in (VideoReformatter.reformat.__doc__ 
 def _pixels(frame) -> Tensor:
     "Turn a decoded frame upright, 1 h w 3 uint8; what already is a tensor passes."
     if isinstance(frame, Tensor): return frame
-    rgb = frame.reformat(format='rgb24', **_one_thread).to_ndarray()   # frames, not rows, are shared out to threads
+    # frames, not rows, are shared out to threads
+    rgb = frame.reformat(format='rgb24', **_one_thread).to_ndarray()
     return torch.from_numpy(np.ascontiguousarray(np.rot90(rgb, _rotation(frame)//90)))[None]
 
 # %% ../../nbs/support/05_video.ipynb #c6c1f88f
@@ -351,18 +365,23 @@ def _read(path:Path, fit, span:tuple, backend:str) -> list[Tensor]:
         try: return list(_map_ahead(fit, _decord_frames(path, *span)))
         except Exception as e:
             if backend == 'decord':
-                raise VideoError(f"{path} cannot be read by decord ({str(e).splitlines()[0][-80:]}): use backend='auto'") from None
+                raise VideoError(f"{path} cannot be read by decord ({str(e).splitlines()[0][-80:]}): use "
+                                 "backend='auto'") from None
     return list(_map_ahead(lambda o: fit(_pixels(o)), _pyav_frames(path, *span)))
 
 # %% ../../nbs/support/05_video.ipynb #f0453dd2
 def _check_span(n_frames, size, start, stride, backend):
     "Refuse impossible requests before a file is touched."
     sides = [] if size is None else [size] if isinstance(size, int) else list(size)
-    if n_frames is not None and n_frames < 1: raise ValueError(f'n_frames={n_frames} must be at least 1, or None for all')
-    if start < 0 or stride < 1: raise ValueError(f'start={start} must be at least 0 and stride={stride} at least 1')
+    if n_frames is not None and n_frames < 1:
+        raise ValueError(f'n_frames={n_frames} must be at least 1, or None for all')
+    if start < 0 or stride < 1:
+        raise ValueError(f'start={start} must be at least 0 and stride={stride} at least 1')
     if any(s < 1 for s in sides): raise ValueError(f'size={size} must be at least 1')
-    if backend not in ('auto', 'pyav', 'decord'): raise ValueError(f"backend={backend!r} must be 'auto', 'pyav' or 'decord'")
-    if backend == 'decord' and not _decord(): raise ValueError("decord is not installed: pip install decord, or backend='auto'")
+    if backend not in ('auto', 'pyav', 'decord'):
+        raise ValueError(f"backend={backend!r} must be 'auto', 'pyav' or 'decord'")
+    if backend == 'decord' and not _decord():
+        raise ValueError("decord is not installed: pip install decord, or backend='auto'")
 
 # %% ../../nbs/support/05_video.ipynb #2cc8e1a8
 def read_clip(
@@ -382,8 +401,10 @@ def read_clip(
     if not parts:
         frames = count_frames(path)
         raise VideoError(f'{path} has {frames} frames, none is left at start={start}: choose a start below {frames}')
-    if len({p.shape[1:] for p in parts}) > 1: raise VideoError(f'{path} changes its frame size midway: pass a size')
-    return torch.from_numpy(np.concatenate([p.numpy() for p in parts]))   # torch.cat waits for all cores, which hurts on a busy machine
+    if len({p.shape[1:] for p in parts}) > 1:
+        raise VideoError(f'{path} changes its frame size midway: pass a size')
+    # torch.cat waits for all cores, which hurts on a busy machine
+    return torch.from_numpy(np.concatenate([p.numpy() for p in parts]))
 
 # %% ../../nbs/support/05_video.ipynb #8f28fb56
 EXTENSIONS = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv', '.flv', '.gif')
@@ -391,9 +412,13 @@ EXTENSIONS = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg', '.mpeg', 
 def _list_files(root:str|os.PathLike|Sequence) -> list[Path]:
     "List video files below a folder by extension, sorted; a list of files is taken as it is."
     if not isinstance(root, (str, os.PathLike)): files = [Path(p) for p in root]
-    elif not Path(root).is_dir(): raise VideoError(f'{root} is not a folder: name one with video files, or pass a list of files')
-    else: files = sorted(p for p in Path(root).rglob('*') if p.suffix.lower() in EXTENSIONS and p.is_file() and p.name[0] != '.')
-    if not files: raise VideoError(f'{root} holds no video file: looked for {" ".join(EXTENSIONS)} in it and below')
+    elif not Path(root).is_dir():
+        raise VideoError(f'{root} is not a folder: name one with video files, or pass a list of files')
+    else:
+        files = sorted(p for p in Path(root).rglob('*') if p.suffix.lower() in EXTENSIONS and p.is_file()
+                       and p.name[0] != '.')
+    if not files:
+        raise VideoError(f'{root} holds no video file: looked for {" ".join(EXTENSIONS)} in it and below')
     return files
 
 # %% ../../nbs/support/05_video.ipynb #3b6d684b
@@ -428,7 +453,8 @@ def frame_counts(
     known = {n: old[n][1] for n, s in zip(names, states) if s and old.get(n, [None])[0] == s}
     fresh = [n for n in dict.fromkeys(names) if n not in known]
     found = _map_ahead(_count, fresh, 16)
-    known |= zip(fresh, tqdm(found, 'counting frames', len(fresh), leave=False, disable=not (progress and fresh)))
+    known |= zip(fresh,
+                 tqdm(found, 'counting frames', len(fresh), leave=False, disable=not (progress and fresh)))
     if index and fresh:
         text = json.dumps(old | {n: [s, known[n]] for n, s in zip(names, states) if s})
         with _replacing(index) as part: part.write_text(text, encoding='utf-8')
@@ -442,14 +468,18 @@ class _ClipIndex(Dataset):
         self.files, self.clips, self.skipped, self.short, self.frames = _list_files(root), [], [], [], {}
         for file, found in zip(self.files, frame_counts(self.files, index)):
             if isinstance(found, str): self._skip(file, found); continue
-            self.frames[file], cuts = found, _cut(found, n_frames, stride, n_frames if min_frames is None else min_frames)
+            self.frames[file], cuts = found, _cut(found, n_frames, stride, n_frames if min_frames is None
+                                                  else min_frames)
             self.clips += [(file, *c) for c in cuts]
             if not cuts: self.short.append(file)
-        if not self.clips: raise VideoError(f'{root} gives no clip: {self}; get readable files, lower n_frames or set min_frames')
+        if not self.clips:
+            raise VideoError(f'{root} gives no clip: {self}; get readable files, lower n_frames or set '
+                             'min_frames')
 
     def __len__(self): return len(self.clips)
 
-    def __repr__(self): return (f'{len(self.files)} files -> {len(self)} clips of {self.n_frames} frames at stride {self.stride}, '
+    def __repr__(self):
+        return (f'{len(self.files)} files -> {len(self)} clips of {self.n_frames} frames at stride {self.stride}, '
                                 f'{len(self.skipped)} files broken, {len(self.short)} too short')
 
     def _skip(self, file:Path, error:VideoError|str):
@@ -482,11 +512,13 @@ class VideoFolder(_ClipIndex):
             if file in self.skipped: continue
             try: return self._read(file, start, n)
             except VideoError as e: self._skip(file, e)
-        raise VideoError(f'{self.root} has no readable clip left ({len(self.skipped)} files broke): get them again')
+        raise VideoError(f'{self.root} has no readable clip left ({len(self.skipped)} files broke): get '
+                         'them again')
 
     def _read(self, file:Path, start:int, n:int) -> Tensor:
         room = self.frames[file]-(n-1)*self.stride
         if self.random_start: start = int(torch.randint(room, (), generator=self.generator))
         clip = read_clip(file, n, self.size, start, self.stride, self.backend)
-        if len(clip) < n: raise VideoError(f'{file} gives {len(clip)} frames where {n} were announced: get it again')
+        if len(clip) < n:
+            raise VideoError(f'{file} gives {len(clip)} frames where {n} were announced: get it again')
         return clip

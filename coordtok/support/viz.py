@@ -25,16 +25,21 @@ from torch import Tensor
 from .video import write_clip
 
 # %% ../../nbs/support/07_viz.ipynb #50167655
-PALETTE = dict(blue='#0072B2', orange='#E69F00', green='#009E73', red='#D55E00', purple='#CC79A7', sky='#56B4E9', ink='#333333')
+PALETTE = dict(blue='#0072B2', orange='#E69F00', green='#009E73', red='#D55E00', purple='#CC79A7',
+               sky='#56B4E9', ink='#333333')
 
 @contextmanager
 def style() -> Iterator[None]: # For the length of a `with` block
     "Apply the project's colours, sizes and thin lines."
     ink = PALETTE['ink']
-    rc = {'figure.dpi': 80, 'savefig.dpi': 100, 'font.size': 8, 'axes.titlesize': 8, 'axes.titlepad': 3, 'axes.spines.top': False,
-          'axes.spines.right': False, 'axes.edgecolor': ink, 'axes.labelcolor': ink, 'text.color': ink, 'xtick.color': ink, 'ytick.color': ink,
-          'lines.linewidth': 1.4, 'legend.frameon': False, 'legend.fontsize': 7, 'axes.prop_cycle': plt.cycler(color=list(PALETTE.values()))}
-    saved = {k: plt.rcParams[k] for k in rc}        # `rc_context` would also undo what loading a notebook's backend sets
+    rc = {'figure.dpi': 80, 'savefig.dpi': 100, 'font.size': 8, 'axes.titlesize': 8, 'axes.titlepad': 3,
+          'axes.spines.top': False,
+          'axes.spines.right': False, 'axes.edgecolor': ink, 'axes.labelcolor': ink, 'text.color': ink,
+          'xtick.color': ink, 'ytick.color': ink,
+          'lines.linewidth': 1.4, 'legend.frameon': False, 'legend.fontsize': 7,
+          'axes.prop_cycle': plt.cycler(color=list(PALETTE.values()))}
+    # `rc_context` would also undo what loading a notebook's backend sets
+    saved = {k: plt.rcParams[k] for k in rc}
     plt.rcParams.update(rc)
     try: yield
     finally: plt.rcParams.update(saved)
@@ -54,10 +59,12 @@ def _frames(clip:Tensor|np.ndarray) -> np.ndarray:
     "Check a clip and turn it to numbers in [0, 1], t h w 3."
     clip = torch.as_tensor(clip).detach().cpu()
     if clip.ndim == 5 and len(clip) == 1: clip = clip[0]
-    if clip.ndim != 4 or clip.shape[-1] != 3: raise ValueError(f'expected a clip (t h w 3), got {tuple(clip.shape)}')
+    if clip.ndim != 4 or clip.shape[-1] != 3:
+        raise ValueError(f'expected a clip (t h w 3), got {tuple(clip.shape)}')
     if not len(clip): raise ValueError('expected a clip with at least one frame, got none')
     if clip.dtype == torch.uint8: return (clip.float() / 255).numpy()
-    if not clip.is_floating_point(): raise ValueError(f'expected uint8, or float in [-1, 1], got {clip.dtype}')
+    if not clip.is_floating_point():
+        raise ValueError(f'expected uint8, or float in [-1, 1], got {clip.dtype}')
     return ((clip.float() + 1) / 2).clamp(0, 1).numpy()
 
 def _film(frames:np.ndarray, n:int) -> tuple[np.ndarray, list[int]]:
@@ -82,7 +89,8 @@ def show_strip(
     film,shown = _film(_frames(clip), n)
     with style():
         width = _width(film, len(shown))
-        ax = ax or plt.figure(figsize=(width, width * film.shape[0] / film.shape[1] + 0.35), layout='tight').add_subplot()
+        ax = ax or plt.figure(figsize=(width, width * film.shape[0] / film.shape[1] + 0.35),
+                              layout='tight').add_subplot()
         ax.imshow(film, interpolation='nearest', aspect='equal')
         step = film.shape[1] / len(shown)
         ax.set_xticks([(i + 0.5) * step for i in range(len(shown))], shown)
@@ -97,7 +105,7 @@ def show_pair(
     recon:Tensor,                                           # Its reconstruction, same shape
     n:int=8,                                                # Frames to show
     titles:Sequence[str]=('input', 'reconstruction'),       # One for each strip
-    error:bool=False,                                       # Add a row with the absolute difference, four times enlarged
+    error:bool=False,  # Add a row with the absolute difference, four times enlarged
 ) -> Figure:                                                # Two or three strips
     "Draw a clip over its reconstruction; raises `ValueError` where their shapes differ."
     a,b = _frames(clip), _frames(recon)
@@ -107,7 +115,9 @@ def show_pair(
     film,shown = _film(a, n)
     width = _width(film, len(shown))
     with style():
-        fig,axs = plt.subplots(len(rows), figsize=(width, len(rows) * (width * film.shape[0] / film.shape[1] + 0.2) + 0.2), layout='tight')
+        fig,axs = plt.subplots(len(rows),
+                               figsize=(width, len(rows) * (width * film.shape[0] / film.shape[1] + 0.2)
+                                        + 0.2), layout='tight')
         for i,(ax,row,name) in enumerate(zip(axs, rows, names)):
             show_strip(torch.from_numpy(row * 2 - 1), n, name, ax)
             if i < len(rows) - 1: ax.set_xticks([])
@@ -123,14 +133,16 @@ def show_slices(
     frames = _frames(clip)
     t,h,w,_ = frames.shape
     row,col = h // 2 if row is None else row, w // 2 if col is None else col
-    cuts = (('frame', 'y', 'x', frames[t // 2]), ('yt', 'y', 't', frames[:, row]), ('xt', 'x', 't', frames[:, :, col]))
+    cuts = (('frame', 'y', 'x', frames[t // 2]), ('yt', 'y', 't', frames[:, row]),
+            ('xt', 'x', 't', frames[:, :, col]))
     with style():
         fig,axs = plt.subplots(1, 3, figsize=(6.4, 2.2), layout='tight')
         for ax,(name,across,down,image) in zip(axs, cuts):
             ax.imshow(image, aspect='equal' if name == 'frame' else 'auto', interpolation='nearest')
             ax.set(title=name, xlabel=across, ylabel=down, xticks=[], yticks=[])
         axs[0].axhline(row, color=PALETTE['orange'], lw=1); axs[0].axvline(col, color=PALETTE['sky'], lw=1)
-        for ax,colour in zip(axs[1:], ('orange', 'sky')): ax.spines[:].set(visible=True, color=PALETTE[colour], linewidth=1.5)
+        for ax,colour in zip(axs[1:], ('orange', 'sky')):
+            ax.spines[:].set(visible=True, color=PALETTE[colour], linewidth=1.5)
     return fig
 
 # %% ../../nbs/support/07_viz.ipynb #04c80565
@@ -140,7 +152,8 @@ def side_by_side(
 ) -> Tensor:          # One uint8 clip, t h w 3
     "Join clips from left to right; raises `ValueError` where length or height differ."
     frames = [_frames(c) for c in clips]
-    if len({f.shape[:2] for f in frames}) != 1: raise ValueError(f'expected clips of one length and height, got {[f.shape for f in frames]}')
+    if len({f.shape[:2] for f in frames}) != 1:
+        raise ValueError(f'expected clips of one length and height, got {[f.shape for f in frames]}')
     white = np.ones((*frames[0].shape[:2], gap, 3), dtype=np.float32)
     parts = [p for f in frames for p in (white, f)][1:]
     return torch.from_numpy(np.concatenate(parts, 2) * 255).round().to(torch.uint8)
@@ -157,7 +170,7 @@ def play(
         path = Path(folder) / 'clip.mp4'
         write_clip(path, side_by_side(clip), fps=fps)
         data = base64.b64encode(path.read_bytes()).decode()
-    return HTML(f'<video width="{width}" controls autoplay loop muted src="data:video/mp4;base64,{data}"></video>')
+    return (HTML(f'<video width="{width}" controls autoplay loop muted src="data:video/mp4;base64,{data}"></video>'))
 
 # %% ../../nbs/support/07_viz.ipynb #876f8ee3
 def _as_rgb(plane:Tensor) -> np.ndarray:
@@ -191,7 +204,8 @@ def show_plane(
     if plane.ndim != 3: raise ValueError(f'expected a plane (h w f), got {tuple(plane.shape)}')
     image = _montage(plane) if channels else _as_rgb(plane)
     with style():
-        ax = ax or plt.figure(figsize=(2.2, 2.2 * image.shape[0] / image.shape[1] + 0.3), layout='tight').add_subplot()
+        ax = ax or plt.figure(figsize=(2.2, 2.2 * image.shape[0] / image.shape[1] + 0.3),
+                              layout='tight').add_subplot()
         ax.imshow(image, cmap='gray', interpolation='nearest')
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
@@ -210,7 +224,8 @@ def show_planes(
         raise ValueError(f'expected three planes (b h w f), got {[tuple(p.shape) for p in planes]}')
     with style():
         fig,axs = plt.subplots(1, 3, figsize=(6, 2.4), layout='tight')
-        for ax,plane,(name,down,across) in zip(axs, planes, (('xy', 'x', 'y'), ('yt', 't', 'y'), ('xt', 't', 'x'))):
+        for ax,plane,(name,down,across) in zip(axs, planes,
+                                               (('xy', 'x', 'y'), ('yt', 't', 'y'), ('xt', 't', 'x'))):
             show_plane(plane[i], ax, name, channels)
             ax.set(xlabel=across, ylabel=down)
         if title: fig.suptitle(title, fontsize=9)
@@ -224,9 +239,11 @@ def show_index(
     title:str|None=None,           # Above the block
 ) -> Figure:                       # The block and `n` masks
     "Draw which patches are sampled; raises `ValueError` for a wrong shape or an index outside the grid."
-    if index.ndim != 2 or index.shape[1] != 3: raise ValueError(f'expected an index (n 3), got {tuple(index.shape)}')
+    if index.ndim != 2 or index.shape[1] != 3:
+        raise ValueError(f'expected an index (n 3), got {tuple(index.shape)}')
     index,size = index.detach().cpu(), torch.tensor(grid)
-    if ((index < 0) | (index >= size)).any(): raise ValueError(f'index reaches {tuple(index.amax(0).tolist())}, outside the grid {tuple(grid)}')
+    if ((index < 0) | (index >= size)).any():
+        raise ValueError(f'index reaches {tuple(index.amax(0).tolist())}, outside the grid {tuple(grid)}')
     shown = torch.linspace(0, grid[0] - 1, min(n, grid[0])).round().long().tolist()
     width = 2.2 + 0.85 * len(shown)
     with style():
@@ -293,13 +310,16 @@ def save_figure(
     "Write a figure as PNG; raises `FileNotFoundError` outside the repository when no folder is given."
     if folder is None:
         roots = [p for p in (Path.cwd(), *Path.cwd().parents) if (p / 'settings.ini').exists()]
-        if not roots: raise FileNotFoundError(f'no settings.ini above {Path.cwd()}: run inside the repository, or say which folder')
+        if not roots:
+            raise FileNotFoundError(f'no settings.ini above {Path.cwd()}: run inside the repository, or say '
+                                    'which folder')
         folder = roots[0] / 'figures'
     Path(folder).mkdir(parents=True, exist_ok=True)
     path = Path(folder) / f'{name.removesuffix(".png")}.png'
     draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        (fig if isinstance(fig, Figure) else fig.figure).savefig(draft, format='png', dpi=100, bbox_inches='tight')
+        (fig if isinstance(fig, Figure) else fig.figure).savefig(draft, format='png', dpi=100,
+            bbox_inches='tight')
         os.replace(draft, path)
     finally: draft.unlink(missing_ok=True)
     return path

@@ -35,7 +35,9 @@ def weights_hash(
 )->str:                      # Sixteen hex digits
     "Fingerprint a model: the same for the same config and the same numbers, on any device."
     h = hashlib.sha256(cfg.to_json().encode())
-    for k in sorted(state): h.update(k.encode()); h.update(state[k].detach().float().cpu().contiguous().numpy().tobytes())
+    for k in sorted(state):
+        h.update(k.encode())
+        h.update(state[k].detach().float().cpu().contiguous().numpy().tobytes())
     return h.hexdigest()[:16]
 
 # %% ../../nbs/support/10_weights.ipynb #87bfb1b3
@@ -45,7 +47,8 @@ def _marks(
     model:nn.Module,  # With a config `cfg`
 )->list:              # Equal to an earlier one as long as nothing has changed
     "Say which numbers a model holds without reading them."
-    def mark(o): return o._version,o.dtype,o.shape,o.stride(),o.storage_offset(),StorageWeakRef(o.untyped_storage())
+    def mark(o):
+        return o._version,o.dtype,o.shape,o.stride(),o.storage_offset(),StorageWeakRef(o.untyped_storage())
     named = [*model.named_parameters(), *model.named_buffers()]
     return [model.cfg.to_json(), *((k, *mark(o)) for k,o in named)]
 
@@ -65,7 +68,8 @@ def atomic_save(
     metadata:dict[str,str]|None=None,   # Text stored beside them
 )->None:
     "Write a safetensors file whole or not at all; an `OSError` says why not, and the old file is as it was."
-    with replacing(path) as part: save_file({k:v.detach().cpu().contiguous() for k,v in tensors.items()}, part, metadata)
+    with replacing(path) as part:
+        save_file({k:v.detach().cpu().contiguous() for k,v in tensors.items()}, part, metadata)
 
 # %% ../../nbs/support/10_weights.ipynb #de0b57e7
 def save_weights(
@@ -84,7 +88,8 @@ def _check_state(model:nn.Module, state:dict[str,Tensor])->dict[str,Tensor]:
         raise WeightsError(f'{parts[0]} is cut up among processes: gather the weights and pass them, '
                            'save_pretrained(folder, state=...)')
     odd = sorted(set(state)^set(model.state_dict()))
-    if odd: raise WeightsError(f'weights to save do not fit the model: {odd[0]} is missing or unknown, with {len(odd)-1} more')
+    if odd:
+        raise WeightsError(f'weights to save do not fit the model: {odd[0]} is missing or unknown, with {len(odd)-1} more')
     return state
 
 def load_state(
@@ -138,12 +143,14 @@ class HubModel(PyTorchModelHubMixin):
     def hash(self)->str:
         "Sixteen hex digits that change with the config or any weight."
         return kept_hash(self)
-    def __repr__(self)->str: return f'{type(self).__name__}({self.name}: {self.cfg}, {self.n_params/1e6:.1f}M params)'
-    def _save_pretrained(self, save_directory): "Leave the weights to `save_pretrained`, which knows their dtype."
+    def __repr__(self)->str:
+        return f'{type(self).__name__}({self.name}: {self.cfg}, {self.n_params/1e6:.1f}M params)'
+    def _save_pretrained(self, save_directory):
+        "Leave the weights to `save_pretrained`, which knows their dtype."
 
     @classmethod
     def from_pretrained(cls,
-        name:str|Path,  # A bundled name, a folder made by `save_pretrained`, or a hub repository as owner/name
+        name:str|Path, # A bundled name, a folder made by `save_pretrained`, or a hub repository as owner/name
         **kw,           # Passed on to `huggingface_hub`: revision, token, cache_dir ...
     )->'HubModel':      # The model in eval mode
         "Load a model by name; a `WeightsError` says what is missing."
@@ -151,7 +158,8 @@ class HubModel(PyTorchModelHubMixin):
         model = cls(_read_config(folder/'config.json', cls.Config))
         try: state = load_file(folder/'model.safetensors')
         except Exception as e:
-            raise WeightsError(f'{folder/"model.safetensors"}: cannot be read ({e}); copy or download it again') from None
+            raise WeightsError(f'{folder/"model.safetensors"}: cannot be read ({e}); copy or download it '
+                               'again') from None
         load_state(model, state, str(name))
         model.name = saved_name(name)
         return model.eval()
@@ -159,7 +167,7 @@ class HubModel(PyTorchModelHubMixin):
     def save_pretrained(self,
         folder:str|Path,                        # Made if it is not there
         dtype:torch.dtype|None=None,            # Store weights as this: torch.float16 for half the bytes
-        state:dict[str,Tensor]|None=None,       # Weights to store, where its own are cut up; None means its own
+        state:dict[str,Tensor]|None=None,  # Weights to store, where its own are cut up; None means its own
         push_to_hub:bool=False,                 # Push the files to the hub as well
         repo_id:str|None=None,                  # Where on the hub, owner/name; None means the folder's name
         model_card_kwargs:dict|None=None,       # Passed on to `huggingface_hub` for the README.md
@@ -182,7 +190,8 @@ class HubModel(PyTorchModelHubMixin):
         api = HfApi(token=token)
         repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
         kw = dict(allow_patterns=list(self._FILES), commit_message='Push a model of coordtok')|kw
-        return api.upload_folder(repo_id=repo_id, repo_type='model', folder_path=folder, revision=branch, **kw)
+        return api.upload_folder(repo_id=repo_id, repo_type='model', folder_path=folder, revision=branch,
+                                 **kw)
 
 def saved_name(
     name:str|Path,  # What `from_pretrained` was given
@@ -192,7 +201,8 @@ def saved_name(
     return folder.parent.name if folder.name=='model' else folder.name
 
 # %% ../../nbs/support/10_weights.ipynb #5bf0de9c
-_PRETRAINED = Path(__file__).parents[1]/'pretrained' if '__file__' in globals() else Path('../../coordtok/pretrained')
+_PRETRAINED = (Path(__file__).parents[1]/'pretrained' if '__file__' in globals()
+               else Path('../../coordtok/pretrained'))
 
 def bundled_names()->list[str]:  # Names that `pretrained_folder` knows without a network
     "List the models that ship inside the package."
@@ -208,11 +218,14 @@ def pretrained_folder(
     if str(name) in bundled_names(): return _PRETRAINED/str(name)
     if folder.is_dir():
         for f in ('config.json','model.safetensors'):
-            if not (folder/f).is_file(): raise WeightsError(f'{name}: {f} is missing; give a folder written by save_pretrained')
+            if not (folder/f).is_file():
+                raise WeightsError(f'{name}: {f} is missing; give a folder written by save_pretrained')
         return folder
     if not re.fullmatch(r'\w[\w.-]*/[\w.-]+', str(name)):
-        raise WeightsError(f'{name}: not a bundled name (there is: {known}) and not a folder; a hub repository is written owner/name')
+        raise WeightsError(f'{name}: not a bundled name (there is: {known}) and not a folder; a hub '
+                           'repository is written owner/name')
     try: return Path(snapshot_download(str(name), allow_patterns=['config.json','model.safetensors'], **kw))
     except Exception as e:
-        raise WeightsError(f'{name}: not a bundled name (there is: {known}), not a folder, and not a hub repository that can be '
+        raise WeightsError(f'{name}: not a bundled name (there is: {known}), not a folder, and not a hub '
+                           'repository that can be '
                            f'reached ({type(e).__name__})') from None
