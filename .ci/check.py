@@ -22,6 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NBS, LIB = ROOT/'nbs', ROOT/'coordtok'
 USERS = ('tutorials', 'ablations', 'paper')  # folders whose notebooks use the library and export nothing
+FRONT = ('core', 'cli')                      # modules at the top of the package, whose names people type
+WIDTH = 110                                  # columns of a line of code
+REFUSALS = 2                                 # expected failures that a notebook may show; the others are hidden guards
 MAX_KB = 400                                 # of one committed notebook
 WORKERS, THREADS = 2, 1                      # notebooks at once, and processor threads of each
 TIMEOUT = 1800                               # seconds after which a notebook counts as hanging; no test depends on speed
@@ -31,6 +34,8 @@ sys.path.insert(0, str(ROOT/'.ci'))
 from execnb.nbio import nb2str, read_nb
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
+
+import course
 
 
 def notebooks():
@@ -83,6 +88,43 @@ def notebooks_clean():
         if not outputs: found.append(f'{name}: holds no outputs; run it before you commit it')
         clean_nb(nb, cfg.clear_all, cfg.get('allowed_metadata_keys').split(), cfg.get('allowed_cell_metadata_keys').split(), cfg.clean_ids)
         if nb2str(nb) != path.read_text(encoding='utf-8'): found.append(f'{name}: not clean: nbdev_clean')
+    for folder in {p.parent for p in notebooks()}:
+        numbers = sorted(int(p.stem[:2]) for p in folder.glob('[0-9]*.ipynb'))
+        gaps = [n for n in numbers if n-1 not in numbers and n != (n//10*10 if folder == NBS else numbers[0])]
+        if gaps: found.append(f'{folder.relative_to(ROOT)}: a number is missing before {gaps[0]:02d}')
+    return found
+
+
+def notebooks_readable():
+    "under every title stand a badge and links; code fits the page, saved progress bars are stripped, few refusals are shown"
+    found = []
+    for path in notebooks():
+        name, nb = path.relative_to(ROOT), read_nb(path)
+        code = [c for c in nb.cells if c.cell_type == 'code']
+        if path.stem != 'index':
+            if nb.cells[1].source != course.header(path): found.append(f'{name}: the line under the title is not that of the course: python .ci/course.py')
+            if not any(c.source == course.INSTALL for c in code): found.append(f'{name}: has no install cell that works in Colab')
+        wide = [(c.id, len(l)) for c in code for l in c.source.splitlines() if len(l) > WIDTH and not l.lstrip().startswith(('!', '#|'))]
+        if wide: found.append(f'{name}: {len(wide)} lines are wider than {WIDTH} columns, such as one of {wide[0][1]} in cell {wide[0][0]}')
+        bars = [c.id for c in code for o in c.get('outputs', []) if not course.tidy(dict(cells=[dict(c, outputs=[o])]))['cells'][0]['outputs']]
+        if bars: found.append(f'{name}: holds a progress bar that stands still, in cell {bars[0]}: python .ci/course.py')
+        shown = sum(c.source.count('expect_fail(') for c in code if not re.search(r'^#\|\s*hide', c.source, re.M))
+        if shown > REFUSALS: found.append(f'{name}: shows {shown} expected failures, more than {REFUSALS}: hide the guards')
+    return found
+
+
+def lessons_lead_on():
+    "every lesson has three exercises or more with folded answers, and ends with what the reader has now and a link to what is next"
+    found = []
+    for path in sorted(NBS.glob('[1-5]*.ipynb')):
+        name, nb = path.relative_to(ROOT), read_nb(path)
+        answers = [c for c in nb.cells if c.cell_type == 'code' and course.answer(c)]
+        if len(answers) < 3: found.append(f'{name}: answers {len(answers)} exercises, at least 3 are asked for')
+        open_ = [c.id for c in answers if not c.metadata.get('jupyter', {}).get('source_hidden')]
+        if open_: found.append(f'{name}: the answer in cell {open_[0]} is not folded: python .ci/course.py')
+        last = [c.source for c in nb.cells if c.cell_type == 'markdown'][-1]
+        if not re.match(r'\*\*You now have\*\*', last) or '**Next:** [' not in last:
+            found.append(f'{name}: the last text should begin with **You now have** and hold **Next:** [...](...)')
     return found
 
 
@@ -103,28 +145,41 @@ def imported(source):
         if isinstance(node, ast.Import): names += [a.name for a in node.names]
         if isinstance(node, ast.ImportFrom) and node.module == 'coordtok': names += [f'coordtok.{a.name}' for a in node.names]
         elif isinstance(node, ast.ImportFrom): names.append(node.module or '')
-    return [n.split('.')[1] for n in names if n.startswith('coordtok.')]
+    names = [n.split('.')[1:] for n in names if n.startswith('coordtok.')]
+    return ['.'.join(n[:2] if n[0] in ('support', 'commands') else n[:1]) for n in names]
+
+
+def module_of(path):
+    "Name the module that a notebook writes: the same folder, the same name without its number."
+    name = path.stem[3:]
+    return name if path.parent == NBS or name in FRONT else f'{path.parent.name}.{name}'
+
+
+def height(path):
+    "Say where a notebook stands: support below the lessons, commands above them, in each folder by number."
+    return {'support': 0, 'nbs': 1, 'commands': 2}.get(path.parent.name, 3), int(path.stem[:2])
 
 
 def arrows_point_down():
-    "a notebook is named after its module and imports only from lower numbers; only notebooks that export nothing import core"
+    "a notebook is named after its module and imports only from below; only notebooks that export nothing import core"
     found = []
-    modules = {p.stem[3:]: int(p.stem[:2]) for p in NBS.glob('[0-9]*.ipynb') if p.stem[:2].isdigit()}
+    modules = {module_of(p): height(p) for d in (NBS, NBS/'support', NBS/'commands') for p in d.glob('[0-9]*.ipynb') if exports(p)}
     for path in notebooks():
         name, cells = path.relative_to(ROOT), code_cells(path)
         if path.parent.name in USERS:
-            if exports(path): found.append(f'{name}: exports, which only numbered notebooks of nbs/ do')
+            if exports(path): found.append(f'{name}: exports, which only numbered notebooks of nbs/, support/ and commands/ do')
             first = next((l for source, _ in cells for l in source.splitlines() if re.match(r'\s*(from|import)\s', l)), '')
             if first != 'from coordtok.core import *': found.append(f'{name}: the first import is {first!r}, not from coordtok.core import *')
         if path.parent.name in USERS or not exports(path): continue
         named = next((m[1] for source, _ in cells if (m := re.search(r'^#\|\s*default_exp\s+(\S+)', source, re.M))), None)
-        if named != path.stem[3:]: found.append(f'{name}: writes the module {named}, not {path.stem[3:]}')
+        own = module_of(path)
+        if named != own: found.append(f'{name}: writes the module {named}, not {own}')
         for source, directives in cells:
             exported = {'export', 'exporti', 'exports'} & set(directives)
             for module in imported(source):
-                if module == path.stem[3:] and not exported: continue  # a test may look at its own module from outside
+                if module == own and not exported: continue  # a test may look at its own module from outside
                 if module not in modules: found.append(f'{name}: imports coordtok.{module}, which has no notebook')
-                elif modules[module] >= modules[path.stem[3:]]: found.append(f'{name}: imports coordtok.{module}, which is not below it')
+                elif modules[module] >= modules[own]: found.append(f'{name}: imports coordtok.{module}, which is not below it')
     return found
 
 
@@ -160,7 +215,7 @@ def undocumented(path):
 
 def documented():
     "every exported function and class says what it does and what each parameter is"
-    return [line for path in sorted(LIB.glob('*.py')) if not path.name.startswith('_') for line in undocumented(path)]
+    return [line for path in sorted(LIB.rglob('*.py')) if not path.name.startswith('_') for line in undocumented(path)]
 
 
 def no_machine_paths():
@@ -175,7 +230,7 @@ def no_machine_paths():
     return found
 
 
-CHECKS = export_in_sync, notebooks_clean, readme_in_sync, arrows_point_down, lint, documented, no_machine_paths
+CHECKS = export_in_sync, notebooks_clean, notebooks_readable, lessons_lead_on, readme_in_sync, arrows_point_down, lint, documented, no_machine_paths
 
 
 def run_one(path):

@@ -15,6 +15,8 @@ from nbdev.clean import nbdev_clean
 from nbdev.config import get_config
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT/'.ci'))
+from course import NBS, notebooks, tidy
 
 
 class Client(NotebookClient):
@@ -28,11 +30,9 @@ class Client(NotebookClient):
         return await super().async_execute_cell(cell, cell_index, **kw)
 
 
-def notebooks():
-    "List all notebooks: modules by number, then those that only use them, the index last."
-    nbs = ROOT/'nbs'
-    groups = [nbs.glob('[0-9]*.ipynb'), *((nbs/d).glob('*.ipynb') for d in ('tutorials', 'ablations', 'paper')), nbs.glob('index.ipynb')]
-    return [path for group in groups for path in sorted(group)]
+def everything():
+    "List all notebooks in the order in which they build on one another, the index last."
+    return [*notebooks(), NBS/'index.ipynb']
 
 
 def execute(path):
@@ -40,7 +40,7 @@ def execute(path):
     nb = nbformat.read(path, as_version=4)
     Client(nb, timeout=1800, kernel_name='python3', store_widget_state=False, resources={'metadata': {'path': str(path.parent)}}).execute()
     new = path.with_suffix('.tmp')
-    nbformat.write(nb, new)
+    nbformat.write(tidy(nb), new)
     os.replace(new, path)
     nbdev_clean(fname=str(path))
 
@@ -50,7 +50,7 @@ if __name__ == '__main__':
     parser.add_argument('notebooks', nargs='*', type=Path)
     parser.add_argument('--flags', default='', help='also run cells with these marks, such as "slow cuda"')
     args = parser.parse_args()
-    paths = [p.resolve() for p in args.notebooks] or notebooks()
+    paths = [p.resolve() for p in args.notebooks] or everything()
     os.chdir(ROOT)
     Client.marks = set(get_config().tst_flags.split()) - set(args.flags.split())
     for path in paths:

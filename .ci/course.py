@@ -1,0 +1,81 @@
+"""Keep the course together: the reading order, the line under each title, folded answers, no frozen progress bars.
+
+    python .ci/course.py      put the line with the badge and the links under every title, and tidy every notebook
+
+`check.py` asks this file how a notebook should be; `execute.py` lets it tidy what was run.
+"""
+import os
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NBS = ROOT/'nbs'
+REPO = 'coordtok/coordtok'
+FOLDERS = 'support', 'commands', 'tutorials', 'ablations', 'paper'   # beside the lessons, which lie in nbs/ itself
+BADGE = 'https://colab.research.google.com/assets/colab-badge.svg'
+FOLDED = {'cellView': 'form', 'jupyter': {'source_hidden': True}}   # in Colab, in JupyterLab
+INSTALL = '#| hide\n#| eval: false\n![ -e /content ] && pip install -q git+https://github.com/' + REPO
+
+
+def notebooks():
+    "List all notebooks but the index, each folder in its own order: support, the lessons, commands, then those that only use them."
+    groups = [(NBS/'support').glob('*.ipynb'), NBS.glob('[0-9]*.ipynb'), *((NBS/d).glob('*.ipynb') for d in FOLDERS[1:])]
+    return [path for group in groups for path in sorted(group)]
+
+
+def course():
+    "List what a reader reads, in order: the lessons, the tutorials, then what the paper claims."
+    lessons, rest = sorted(NBS.glob('[0-9]*.ipynb')), ('tutorials', 'ablations', 'paper')
+    return lessons + [path for d in rest for path in sorted((NBS/d).glob('*.ipynb'))]
+
+
+def link(path, to, before='', after=''):
+    "Write a link from one notebook to another one, named without its number."
+    name = re.sub(r'^\d\d_', '', to.stem).replace('_', ' ')
+    return f'[{before}{name}{after}]({os.path.relpath(to, path.parent)})'
+
+
+def header(path):
+    "Write the line under a title: the badge, the notebook before, the course, the notebook after."
+    order = course() if path in course() else sorted(path.parent.glob('*.ipynb'))
+    k, where = order.index(path), path.relative_to(ROOT).as_posix()
+    line = [f'[![Open in Colab]({BADGE})](https://colab.research.google.com/github/{REPO}/blob/main/{where})']
+    if k: line.append(link(path, order[k-1], '← '))
+    line.append(f'[the course]({os.path.relpath(NBS/"index.ipynb", path.parent)})')
+    if k+1 < len(order): line.append(link(path, order[k+1], after=' →'))
+    return ' · '.join(line)
+
+
+def tidy(nb):
+    "Drop progress bars from the outputs of a notebook, for saved they stand still at 0%; fold the answers to exercises."
+    def bar(out):
+        if out['output_type'] == 'stream': return out['name'] == 'stderr' and re.search(r'\d+%\|', ''.join(out['text']))
+        return 'application/vnd.jupyter.widget-view+json' in out.get('data', {}) and re.search(
+            r'\d+%\||\d+\w* \[', ''.join(out['data'].get('text/plain', '')))
+    for cell in nb['cells']:
+        if cell['cell_type'] != 'code': continue
+        cell['outputs'] = [o for o in cell['outputs'] if not bar(o)]
+        if answer(cell): cell['metadata'] = dict(FOLDED)
+    return nb
+
+
+def answer(cell):
+    "Tell whether a cell answers an exercise: a line that begins with # Answer comes first, after any directive."
+    first = next((l for l in ''.join(cell['source']).splitlines() if not l.startswith('#|')), '')
+    return first.startswith('# Answer')
+
+
+def write_headers():
+    "Put the line under every title, and tidy."
+    import nbformat
+    from nbdev.clean import nbdev_clean
+    for path in notebooks():
+        nb = nbformat.read(path, as_version=4)
+        line = header(path)
+        if nb.cells[1].cell_type == 'markdown' and BADGE in nb.cells[1].source: nb.cells[1].source = line
+        else: nb.cells.insert(1, nbformat.v4.new_markdown_cell(line))
+        nbformat.write(tidy(nb), path)
+        nbdev_clean(fname=str(path))
+
+
+if __name__ == '__main__': write_headers()
