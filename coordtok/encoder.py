@@ -17,7 +17,7 @@ from .blocks import Block, CrossBlock
 from .config import TokConfig
 from .coords import patchify
 from .support.devices import no_autocast
-from .triplane import Triplane, cosines
+from .triplane import Triplane, cosines, cut_plane, join_plane
 
 # %% ../nbs/14_encoder.ipynb #dca3595d
 def hold_last(
@@ -76,16 +76,6 @@ class VideoTransformer(nn.Module):
         for block in self.blocks: x = block(x, keep)
         return self.norm(x)[:,1:]
 
-# %% ../nbs/14_encoder.ipynb #5b2b71d5
-def _cut(plane:Tensor, grid:tuple[int,int])->Tensor:
-    "Cut a plane (b h w f) into a grid of rectangles and flatten each: b n (i j f)."
-    return rearrange(plane, 'b (h i) (w j) f -> b (h w) (i j f)', h=grid[0], w=grid[1])
-
-def _unfold(x:Tensor, grid:tuple[int,int], size:tuple[int,int])->Tensor:
-    "Lay flattened rectangles (b n (i j f)) back as a plane of the given size: the inverse of `_cut`."
-    (h,w),(i,j) = grid,(s//g for s,g in zip(size, grid))
-    return rearrange(x, 'b (h w) (i j f) -> b (h i) (w j) f', h=h, w=w, i=i, j=j)
-
 # %% ../nbs/14_encoder.ipynb #331e6bc2
 def pool_tokens(
     tokens:Tensor,                     # Video tokens on their grid, b t h w d
@@ -132,7 +122,7 @@ class Queries(nn.Module):
     )->Tensor:          # Query tokens of xy, yt, xt in a row, b m d
         "Cut, embed, and add what was pooled."
         grids = self.cfg.sub_grids.values()
-        out = [f(_cut(p, g)).expand(len(tokens), -1, -1) for f,p,g in zip(self.embed, self.planes, grids)]
+        out = [f(cut_plane(p, g)).expand(len(tokens), -1, -1) for f,p,g in zip(self.embed, self.planes, grids)]
         if self.pool is not None:
             t,h,w = self.cfg.enc_grid
             pooled = pool_tokens(rearrange(tokens, 'b (t h w) d -> b t h w d', t=t, h=h, w=w),
@@ -174,6 +164,8 @@ class Encoder(nn.Module):
         x:Tensor,  # Query tokens after the last layer, b m d
     )->Triplane:   # The latent
         "Unfold every query token into its piece of plane."
+        planes = []
         grids,sizes = self.cfg.sub_grids.values(),self.cfg.plane_sizes.values()
-        parts = x.split([prod(g) for g in grids], 1)
-        return Triplane(*(_unfold(f(o), g, s) for f,o,g,s in zip(self.project, parts, grids, sizes)))
+        for f,o,(h,w),s in zip(self.project, x.split([prod(g) for g in grids], 1), grids, sizes):
+            planes.append(join_plane(f(o), (h,w), (s[0]//h, s[1]//w)))
+        return Triplane(*planes)
