@@ -16,7 +16,7 @@ __all__ = ['TokConfig', 'VideoError', 'VideoFolder', 'read_clip', 'resize_clip',
            'evaluate', 'fit', 'natural_init', 'new_tokenizer', 'quick_psnr', 'recipe', 'record', 'flow_loss',
            'sample_ode', 'sample_sde', 'FileEntries', 'LatentSet', 'SyntheticEntries', 'check_latents',
            'encode_latents', 'latent_stats', 'DiTConfig', 'SiT', 'DIT_RECIPES', 'GenConfig', 'SOLVERS', 'clip_stream',
-           'dit_recipe', 'fit_dit', 'grid', 'new_dit', 'sample_clips', 'sample_planes', 'start_noise',
+           'dit_recipe', 'fit_dit', 'tile_clips', 'new_dit', 'sample_clips', 'sample_planes', 'start_noise',
            'MotionClassifier', 'fit_classifier', 'score_samples', 'real_views', 'run_bench']
 
 # %% ../nbs/commands/08_core.ipynb #25f0cbca
@@ -52,7 +52,7 @@ from .latents import (FileEntries, LatentSet, SyntheticEntries,
     check_latents, encode_latents, latent_stats)
 from .dit import DiTConfig, SiT
 from .generate import (DIT_RECIPES, GenConfig, SOLVERS, clip_stream, dit_recipe,
-    fit_dit, grid, new_dit, sample_clips, sample_planes, start_noise)
+    fit_dit, new_dit, sample_clips, sample_planes, start_noise, tile_clips)
 from .classifier import MotionClassifier, fit_classifier, score_samples, real_views
 from .commands.bench import run_bench
 
@@ -76,6 +76,6 @@ _all_ = ['TokConfig',
     'new_tokenizer', 'quick_psnr', 'recipe', 'record',
     'flow_loss', 'sample_ode', 'sample_sde', 'FileEntries', 'LatentSet', 'SyntheticEntries', 'check_latents',
     'encode_latents', 'latent_stats',
-    'DiTConfig', 'SiT', 'DIT_RECIPES', 'GenConfig', 'SOLVERS', 'clip_stream', 'dit_recipe', 'fit_dit', 'grid',
-    'new_dit', 'sample_clips', 'sample_planes',
+    'DiTConfig', 'SiT', 'DIT_RECIPES', 'GenConfig', 'SOLVERS', 'clip_stream', 'dit_recipe', 'fit_dit',
+    'tile_clips', 'new_dit', 'sample_clips', 'sample_planes',
     'start_noise', 'MotionClassifier', 'fit_classifier', 'score_samples', 'real_views', 'run_bench']

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DIT_RECIPES', 'SOLVERS', 'GenConfig', 'dit_recipe', 'new_dit', 'FlowSamples', 'dit_loss', 'dit_watcher', 'fit_dit',
-           'class_ids', 'sample_generator', 'start_noise', 'sample_planes', 'clip_stream', 'sample_clips', 'grid']
+           'class_ids', 'sample_generator', 'start_noise', 'sample_planes', 'clip_stream', 'sample_clips', 'tile_clips']
 
 # %% ../nbs/33_generate.ipynb #402f4b87
 import math
@@ -322,7 +322,7 @@ def sample_clips(
     return torch.stack(list(clip_stream(dit, tok, n, **ways)))
 
 # %% ../nbs/33_generate.ipynb #057f47b4
-def grid(
+def tile_clips(
     clips:Tensor,         # b t h w 3, uint8 or float in [-1, 1]
     cols:int|None=None,   # How many side by side; None makes it about square
     gap:int=2,            # White pixels between neighbours

@@ -24,7 +24,7 @@ from ..support.sources import ClipSource
 from ..config import TokConfig
 from ..dit import DiTConfig, SiT
 from ..generate import (DIT_RECIPES, SOLVERS, GenConfig, class_ids,
-    clip_stream, dit_recipe, fit_dit, grid, new_dit)
+    clip_stream, dit_recipe, fit_dit, new_dit, tile_clips)
 from .memory import dit_memory, memory_advice
 from ..latents import FileEntries, LatentSet, SyntheticEntries, encode_latents, latent_stats
 from ..support.store import record, row_name
@@ -372,7 +372,8 @@ def run_generate(
     print(f'{a.n} clip{"s"*(a.n>1)} of {len(clip)} frames by {dit.name}: {sampling/a.n:.2f} s each to sample, {decoding/a.n:.2f} s to decode')
     if a.out:   # a few frames at a time, so that the grid is never in memory twice
         write_clip(a.out,
-                   (grid(wall[:,t:t+8], min(a.cols, m) if a.cols else None) for t in range(0, len(clip), 8)),
+                   (tile_clips(wall[:,t:t+8], min(a.cols, m) if a.cols else None)
+                    for t in range(0, len(clip), 8)),
                    a.fps)
         print(f'{a.out}: a grid of ' + (f'the first {m}' if a.n>m else f'{m}'))
     if a.singles:
