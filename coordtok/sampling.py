@@ -18,8 +18,8 @@ from .coords import grid_index, patchify, random_patches
 def _real(
     b:int,                    # Clips
     grid:tuple[int,int,int],  # Patches along time, rows, columns
-    t_max:Tensor|None,        # Patches along time that are real, b long; None means all
-)->Tensor:                    # The same inside 1 ... grid[0], b long
+    t_max:Tensor|None,        # Patches along time that are not padding, b long; None means all
+)->Tensor:                    # The same, clamped to 1 ... grid[0], b long
     "Count the patch frames of each clip that may be drawn."
     return torch.full((b,), grid[0]) if t_max is None else t_max.cpu().long().clamp(1, grid[0])
 
@@ -38,12 +38,12 @@ def random_frames(
     b:int,                       # Clips
     n:int,                       # Patches for each: rounded down to whole frames, at least one
     grid:tuple[int,int,int],     # Patches along time, rows, columns
-    t_max:Tensor|None=None,      # Patches along time that are real, b long; None means all
+    t_max:Tensor|None=None,      # Patches along time that are not padding, b long; None means all
     generator:torch.Generator|None=None, # Source of randomness, on the CPU
 )->Tensor:                       # Patch indices, b k*x*y 3 long, frames in order of time
-    "Draw every patch of k = n // (x*y) random frames, distinct when there are k: the paper's phase 2 (N = 4096, 16 frames)."
+    "Draw every patch of k = n // (x*y) random frames, all different where possible (paper: phase 2)."
     real,k = _real(b, grid, t_max),max(1, n//(grid[1]*grid[2]))
-    # padding comes last
+    # padding gets 2, more than any random number, and so comes last
     u = torch.rand(b, grid[0], generator=generator).masked_fill(torch.arange(grid[0])>=real[:,None], 2.)
     frames = u.argsort(1).gather(1, torch.arange(k)%real[:,None])
     return _whole_frames(frames.sort(1)[0], grid)
@@ -53,7 +53,7 @@ def strided_frames(
     b:int,                       # Clips
     n:int,                       # Patches for each: rounded down to whole frames, at least one
     grid:tuple[int,int,int],     # Patches along time, rows, columns
-    t_max:Tensor|None=None,      # Patches along time that are real, b long; None means all
+    t_max:Tensor|None=None,      # Patches along time that are not padding, b long; None means all
     generator:torch.Generator|None=None, # Source of randomness, on the CPU
 )->Tensor:                       # Patch indices, b k*x*y 3 long, frames in order of time
     "Draw every patch of k = n // (x*y) frames at equal distances, from a random offset."
@@ -67,11 +67,11 @@ def tubes(
     b:int,                       # Clips
     n:int,                       # Patches for each: rounded down to whole tubes, at least one
     grid:tuple[int,int,int],     # Patches along time, rows, columns
-    t_max:Tensor|None=None,      # Patches along time that are real, b long; None means all
+    t_max:Tensor|None=None,      # Patches along time that are not padding, b long; None means all
     generator:torch.Generator|None=None, # Source of randomness, on the CPU
     length:int=16,               # Consecutive patches of a tube
 )->Tensor:                       # Patch indices, b k*length 3 long, tube after tube
-    "Follow k = n // length places through time; a clip shorter than a tube starts over; a `ValueError` refuses an empty tube."
+    "Follow k = n // length positions through time, from the start again where a clip is shorter than a tube."
     if length<1: raise ValueError(f'length={length} must be at least 1')
     real,k = _real(b, grid, t_max)[:,None],max(1, n//length)
     u = torch.rand(b, k, 3, generator=generator)
@@ -86,13 +86,13 @@ def motion_map(
     clip:Tensor,               # Clips, b t h w c, uint8 or float in [-1, 1]
     patch:tuple[int,int,int],  # Pixels per patch along frames, rows, columns
 )->Tensor:                     # Mean absolute change of each patch, b t x y, on the [-1, 1] scale
-    "Measure how much each patch differs from the frame before; the first frame counts the change that follows it."
-    # refuses what cannot be cut, and reads nothing
+    "Measure how much each patch differs from the frame before (the first frame: from the second)."
+    # a tensor without data: checks the sizes and reads nothing
     patchify(clip[...,:1].to('meta'), patch)
     (i,j,k),pad = patch,1 if len(clip[0])>1 else 0
     scale,wide = (127.5,torch.int32) if clip.dtype==torch.uint8 else (1.,torch.float32)
     a,b = clip[:,pad:],clip[:,:len(clip[0])-pad]                    # a single frame is compared with itself
-    # bytes stay bytes: a quarter of the memory to walk through
+    # bytes stay bytes, a quarter of the memory to read; max - min because unsigned bytes cannot be negative
     change = torch.maximum(a, b)-torch.minimum(a, b)
     change = rearrange(change, 'b t h (w k) c -> b t h w (k c)', k=k).sum(-1, dtype=wide)
     change = reduce(change, 'b t (h j) w -> b t h w', 'sum', j=j).float()
@@ -104,30 +104,30 @@ def motion_weighted(
     clip:Tensor,                 # Clips, b t h w c, uint8 or float in [-1, 1]
     n:int,                       # Patches for each
     patch:tuple[int,int,int],    # Pixels per patch along frames, rows, columns
-    t_max:Tensor|None=None,      # Patches along time that are real, b long; None means all
+    t_max:Tensor|None=None,      # Patches along time that are not padding, b long; None means all
     generator:torch.Generator|None=None, # Source of randomness, on the CPU
-    temperature:float=1.,  # Chances grow with change ** (1/temperature): small is greedy, large is uniform
-    uniform:float=.5,            # Part of the draws that is uniform whatever moves
+    temperature:float=1.,        # Chance ~ change ** (1/temperature): small is greedy, large is uniform
+    uniform:float=.5,            # Share of the draws that is uniform
 )->Tensor:                       # Patch indices, b n 3 long
-    "Draw patches (with replacement) more often where the clip changes; a `ValueError` says which knob is out of range."
+    "Draw patches, with replacement, more often where the clip changes; a `ValueError` names a bad setting."
     if temperature<=0 or not 0<=uniform<=1:
         raise ValueError(f'temperature={temperature} must be positive and uniform={uniform} lie in 0 ... 1')
     change = motion_map(clip, patch).cpu()
     b,grid = len(change),tuple(change.shape[1:])
     real = (torch.arange(grid[0])<_real(b, grid, t_max)[:,None])[...,None,None].expand_as(change).flatten(1)
     change = (change.flatten(1)*real).double()
-    # nothing moves: uniform
+    # 1e-12 and 1e-9 keep the sum positive: where nothing moves, the draw is uniform
     weight = (change/change.amax(1, keepdim=True).clamp(min=1e-12)+1e-9).pow(1/temperature)*real
     chance = (1-uniform)*weight/weight.sum(1, keepdim=True) + uniform*real/real.sum(1, keepdim=True)
-    return torch.stack(torch.unravel_index(torch.multinomial(chance, n, replacement=True,
-        generator=generator), grid), -1)
+    drawn = torch.multinomial(chance, n, replacement=True, generator=generator)
+    return torch.stack(torch.unravel_index(drawn, grid), -1)
 
 # %% ../nbs/20_sampling.ipynb #81740f48
 @lru_cache(maxsize=16)
 def _curve(
     grid:tuple[int,int,int],  # Patches along time, rows, columns
 )->Tensor:                    # All positions in Morton order, t*x*y 3 long
-    "Sort positions by their interleaved bits, so that neighbours on the line are neighbours in the clip."
+    "Sort positions by their interleaved bits: a small box of the clip is one stretch of the line."
     index = grid_index(grid)
     key = sum(((index[:,c]>>k)&1)<<(3*k+c) for k in range(max(grid).bit_length()) for c in range(3))
     return index[key.argsort()]
@@ -136,10 +136,10 @@ def stratified_patches(
     b:int,                       # Clips
     n:int,                       # Patches for each
     grid:tuple[int,int,int],     # Patches along time, rows, columns
-    t_max:Tensor|None=None,      # Patches along time that are real, b long; None means all
+    t_max:Tensor|None=None,      # Patches along time that are not padding, b long; None means all
     generator:torch.Generator|None=None, # Source of randomness, on the CPU
 )->Tensor:                       # Patch indices, b n 3 long
-    "Draw one patch from each of n boxes of equal size that fill the real part of the clip."
+    "Draw one patch from each of n equal pieces of the Morton curve through the real part of the clip."
     line = _curve(tuple(grid))
     lines = [line]*b if t_max is None else [line[line[:,0]<t] for t in _real(b, grid, t_max).tolist()]
     u = torch.arange(n)+torch.rand(b, n, generator=generator, dtype=torch.float64)
