@@ -32,10 +32,11 @@ except ImportError: fcntl = None   # not on Windows: there the folder is not loc
 def replacing(
     path:str|Path,                      # Where the file should be
     promise:str='nothing was changed',  # What the error says of the old file
+    suffix:str='',                      # Ending of the temporary name, for writers that choose a format by it
 ):                                      # A context that gives a temporary path in the same folder
     "Write a file whole or not at all: what the block wrote takes the place of `path`; an `OSError` says why not."
     path = Path(path)
-    part = path.with_name(f'.{path.name}.{uuid4().hex[:8]}.tmp')
+    part = path.with_name(f'.{path.name}.{uuid4().hex[:8]}.tmp{suffix}')
     try:
         yield part
         part.chmod(0o666 & ~_umask())      # some libraries write files that only their owner may read

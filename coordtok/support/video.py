@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXTENSIONS', 'to_float', 'to_uint8', 'resize_clip', 'VideoError', 'write_clip', 'frame_times', 'count_frames',
-           'VideoInfo', 'video_info', 'read_clip', 'frame_counts', 'VideoFolder']
+           'VideoInfo', 'video_info', 'read_clip', 'read_list', 'video_files', 'frame_counts', 'VideoFolder']
 
 # %% ../../nbs/support/05_video.ipynb #6e4dc5af
 import gc, json, os, warnings
@@ -17,7 +17,6 @@ from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import av
 import numpy as np
@@ -29,6 +28,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 from tqdm.auto import tqdm
+
+from .store import replacing
 
 # %% ../../nbs/support/05_video.ipynb #abfd2f55
 def to_float(
@@ -75,28 +76,26 @@ class VideoError(ValueError):
 
 # %% ../../nbs/support/05_video.ipynb #6de6f475
 @contextmanager
-def _replacing(path:Path):
-    "Give a temporary name beside `path`, moved onto it when the block succeeds."
+def _new_file(path:Path):
+    "Give a temporary name for `path` by `replacing`; what goes wrong with the file becomes a `VideoError`."
     if not path.parent.is_dir():
         raise VideoError(f'cannot write {path}: the folder {path.parent} does not exist, create it first')
-    temp = path.with_name(f'.{path.stem}-{uuid4().hex[:8]}{path.suffix}')
     try:
-        yield temp
-        os.replace(temp, path)
-    except (OSError, ValueError, av.FFmpegError) as e:
-        cause = getattr(e, 'strerror', None) or e
-        raise VideoError(f'cannot write {path} ({cause}): choose a writable place and a name in .mp4, .mkv, '
-                         '.mov or .gif') from None
-    finally: temp.unlink(missing_ok=True)
+        with replacing(path, suffix=path.suffix) as part: yield part     # FFmpeg chooses the format by the suffix
+    except OSError as e:
+        cause = e.__context__ or e                                       # what `replacing` made a sentence of
+        if not isinstance(cause, (OSError, ValueError, av.FFmpegError)): raise cause from None
+        raise VideoError(f'cannot write {path} ({getattr(cause, "strerror", None) or cause}): choose a writable place '
+                         'and a name in .mp4, .mkv, .mov or .gif') from None
 
 # %% ../../nbs/support/05_video.ipynb #eec4f03a
-def _write_h264(path:Path, frames:Iterator[np.ndarray], fps:float):
+def _write_h264(path:Path, frames:Iterator[np.ndarray], fps:float, crf:int):
     "Encode frames (h w 3 uint8) with x264, one at a time."
     first = next(frames)
     h, w = first.shape[:2]
     with av.open(str(path), 'w') as box:
         stream = box.add_stream('libx264', rate=Fraction(fps).limit_denominator(60_000),
-                                options={'crf': '16'})
+                                options={'crf': str(crf)})
         stream.width, stream.height, stream.pix_fmt = w+w%2, h+h%2, 'yuv420p'
         for f in chain([first], frames):
             f = np.pad(f, ((0, h%2), (0, w%2), (0, 0)), mode='edge')
@@ -123,15 +122,19 @@ def write_clip(
     path:str|os.PathLike,          # Where to; .gif makes a GIF, .mp4 .mkv .mov hold H.264
     clip:Tensor|Iterable[Tensor],  # One clip, t h w 3, uint8 or float in [-1, 1]; or several to be written in a row
     fps:float=25,                  # Frames per second
+    crf:int=16,                    # Quality of H.264: 0 is lossless, 16 looks so, 28 is small
 ) -> Path:                         # The file
     "Write a clip to a file; raises `ValueError` for a wrong shape, `VideoError` where the file cannot be."
     path, clips = Path(path), [clip] if isinstance(clip, (Tensor, np.ndarray)) else clip
     if not fps > 0: raise ValueError(f'fps={fps} must be above 0')
+    if not 0 <= crf <= 51: raise ValueError(f'crf={crf} must be from 0 to 51')
     parts = map(_frames, clips)
     head = next(parts, None)                     # a wrong shape is refused before a file is touched
     if head is None: raise ValueError('write_clip got no clip: pass at least one')
-    write = _write_gif if path.suffix.lower() == '.gif' else _write_h264
-    with _replacing(path) as temp: write(temp, chain(head, chain.from_iterable(parts)), fps)
+    frames = chain(head, chain.from_iterable(parts))
+    with _new_file(path) as part:
+        if path.suffix.lower() == '.gif': _write_gif(part, frames, fps)
+        else: _write_h264(part, frames, fps, crf)
     return path
 
 # %% ../../nbs/support/05_video.ipynb #5a5333a9
@@ -409,17 +412,41 @@ def read_clip(
 # %% ../../nbs/support/05_video.ipynb #8f28fb56
 EXTENSIONS = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv', '.flv', '.gif')
 
-def _list_files(root:str|os.PathLike|Sequence) -> list[Path]:
-    "List video files below a folder by extension, sorted; a list of files is taken as it is."
-    if not isinstance(root, (str, os.PathLike)): files = [Path(p) for p in root]
-    elif not Path(root).is_dir():
-        raise VideoError(f'{root} is not a folder: name one with video files, or pass a list of files')
-    else:
-        files = sorted(p for p in Path(root).rglob('*') if p.suffix.lower() in EXTENSIONS and p.is_file()
-                       and p.name[0] != '.')
-    if not files:
-        raise VideoError(f'{root} holds no video file: looked for {" ".join(EXTENSIONS)} in it and below')
+def _below(folder:str|os.PathLike) -> list[Path]:
+    "List video files in a folder and below by extension, sorted; names that begin with a dot are left out."
+    return sorted(p for p in Path(folder).rglob('*')
+                  if p.suffix.lower() in EXTENSIONS and p.is_file() and p.name[0] != '.')
+
+# %% ../../nbs/support/05_video.ipynb #cc1a3e5c
+def read_list(
+    path:str|os.PathLike,  # A text file with one path per line, relative to its own folder or absolute
+) -> list[Path]:           # The files
+    "Read a list of video files; a `VideoError` says if it is none, or how many of its files are missing."
+    path = Path(path)
+    try: lines = path.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise VideoError(f'{path} cannot be read as a list ({getattr(e, "strerror", None) or "not text"}): '
+                         'name a text file with one path per line') from None
+    files = [path.parent/line.strip() for line in lines if line.strip()]
+    if not files: raise VideoError(f'{path} names no file: write it again')
+    if gone := [f for f in files if not f.is_file()]:
+        raise VideoError(f'{path} names {len(files)} files, {len(gone)} of them are missing (the first: {gone[0]}): '
+                         'put them back, or write the list again')
     return files
+
+# %% ../../nbs/support/05_video.ipynb #bfcdbf69
+def video_files(
+    paths:Sequence[str|os.PathLike],  # Files, folders, and lists of files written as @list.txt
+) -> list[Path]:                      # Files, in the order given, each folder's sorted
+    "List video files; a `VideoError` names a path that is not there."
+    out = []
+    for p in map(str, paths):
+        if p.startswith('@'): out += read_list(p[1:]); continue
+        if not Path(p).exists():
+            raise VideoError(f'{p} does not exist: name a video file, a folder of them, or a list as '
+                             '@list.txt')
+        out += _below(p) if Path(p).is_dir() else [Path(p)]
+    return out
 
 # %% ../../nbs/support/05_video.ipynb #3b6d684b
 def _cut(frames:int, n_frames:int, stride:int, min_frames:int) -> list[tuple[int,int]]:
@@ -457,53 +484,58 @@ def frame_counts(
                  tqdm(found, 'counting frames', len(fresh), leave=False, disable=not (progress and fresh)))
     if index and fresh:
         text = json.dumps(old | {n: [s, known[n]] for n, s in zip(names, states) if s})
-        with _replacing(index) as part: part.write_text(text, encoding='utf-8')
+        with _new_file(index) as part: part.write_text(text, encoding='utf-8')
     return [known[n] for n in names]
 
-# %% ../../nbs/support/05_video.ipynb #872ff1bf
-class _ClipIndex(Dataset):
-    "What a set of files holds: `clips`, and the files left out in `skipped` and `short`."
-    def __init__(self, root, n_frames:int, stride:int, min_frames:int|None, index:str|os.PathLike|None=None):
-        self.root, self.n_frames, self.stride = root, n_frames, stride
-        self.files, self.clips, self.skipped, self.short, self.frames = _list_files(root), [], [], [], {}
+# %% ../../nbs/support/05_video.ipynb #153e13e2
+class VideoFolder(Dataset):
+    "The clips of all video files below a folder, as uint8 tensors t h w 3; broken files are named once and left out."
+    def __init__(self,
+        root:str|os.PathLike|Sequence,          # A folder, or a list of files
+        n_frames:int=128,                       # Frames per clip
+        size:int|tuple[int,int]|None=128,       # As in `resize_clip`
+        stride:int=1,                           # Take every `stride`-th frame
+        min_frames:int|None=None,               # Least frames of a short file's only clip; None: full clips only
+        random_start:bool=False,                # A new random start whenever a clip is asked for
+        generator:torch.Generator|None=None,    # For `random_start`; None is torch's own
+        backend:str='auto',                     # As in `read_clip`
+        index:str|os.PathLike|None=None,        # As in `frame_counts`
+    ):
+        _check_span(n_frames, size, 0, stride, backend)
+        self.root, self.n_frames, self.size, self.stride, self.backend = root, n_frames, size, stride, backend
+        self.random_start, self.generator = random_start, generator
+        self.files, self.clips, self.skipped, self.short, self.frames = self._list(root), [], [], [], {}
         for file, found in zip(self.files, frame_counts(self.files, index)):
             if isinstance(found, str): self._skip(file, found); continue
-            self.frames[file], cuts = found, _cut(found, n_frames, stride, n_frames if min_frames is None
-                                                  else min_frames)
+            cuts = _cut(found, n_frames, stride, n_frames if min_frames is None else min_frames)
+            self.frames[file] = found
             self.clips += [(file, *c) for c in cuts]
             if not cuts: self.short.append(file)
         if not self.clips:
             raise VideoError(f'{root} gives no clip: {self}; get readable files, lower n_frames or set '
                              'min_frames')
 
-    def __len__(self): return len(self.clips)
-
-    def __repr__(self):
-        return (f'{len(self.files)} files -> {len(self)} clips of {self.n_frames} frames at stride {self.stride}, '
-                                f'{len(self.skipped)} files broken, {len(self.short)} too short')
+    @staticmethod
+    def _list(root) -> list[Path]:
+        if not isinstance(root, (str, os.PathLike)): files = [Path(p) for p in root]
+        elif Path(root).is_dir(): files = _below(root)
+        else: raise VideoError(f'{root} is not a folder: name one with video files, or pass a list of files')
+        if not files:
+            raise VideoError(f'{root} holds no video file: looked for {" ".join(EXTENSIONS)} in it and below')
+        return files
 
     def _skip(self, file:Path, error:VideoError|str):
         if file in self.skipped: return
         self.skipped.append(file)
-        warnings.warn(f'skipped: {error}', stacklevel=4)
+        warnings.warn(f'skipped: {error}', stacklevel=3)
 
-# %% ../../nbs/support/05_video.ipynb #153e13e2
-class VideoFolder(_ClipIndex):
-    "The clips of all video files below a folder, as uint8 tensors t h w 3; broken files are named once and left out."
-    def __init__(self,
-        root:str|os.PathLike|Sequence,          # A folder, or a list of files
-        n_frames:int=128,                       # Frames per clip
-        size:int|tuple[int,int]|None=128,       # As in `resize_clip`
-        stride:int=1,                           # Take every so many-th frame
-        min_frames:int|None=None,               # Shorter files yield one short clip from this many frames on; None: full clips only
-        random_start:bool=False,                # Draw the start anew whenever a clip is asked
-        generator:torch.Generator|None=None,    # For `random_start`; None is torch's own
-        backend:str='auto',                     # As in `read_clip`
-        index:str|os.PathLike|None=None,        # As in `frame_counts`
-    ):
-        _check_span(n_frames, size, 0, stride, backend)
-        super().__init__(root, n_frames, stride, min_frames, index)
-        self.size, self.backend, self.random_start, self.generator = size, backend, random_start, generator
+    def _read(self, file:Path, start:int, n:int) -> Tensor:
+        room = self.frames[file]-(n-1)*self.stride
+        if self.random_start: start = int(torch.randint(room, (), generator=self.generator))
+        clip = read_clip(file, n, self.size, start, self.stride, self.backend)
+        if len(clip) < n:
+            raise VideoError(f'{file} gives {len(clip)} frames where {n} were announced: get it again')
+        return clip
 
     def __getitem__(self, i:int) -> Tensor:
         if not -len(self) <= i < len(self): raise IndexError(f'clip {i} of {len(self)}')
@@ -515,10 +547,7 @@ class VideoFolder(_ClipIndex):
         raise VideoError(f'{self.root} has no readable clip left ({len(self.skipped)} files broke): get '
                          'them again')
 
-    def _read(self, file:Path, start:int, n:int) -> Tensor:
-        room = self.frames[file]-(n-1)*self.stride
-        if self.random_start: start = int(torch.randint(room, (), generator=self.generator))
-        clip = read_clip(file, n, self.size, start, self.stride, self.backend)
-        if len(clip) < n:
-            raise VideoError(f'{file} gives {len(clip)} frames where {n} were announced: get it again')
-        return clip
+    def __len__(self) -> int: return len(self.clips)
+    def __repr__(self) -> str:
+        return (f'{len(self.files)} files -> {len(self)} clips of {self.n_frames} frames at stride {self.stride}, '
+                f'{len(self.skipped)} files broken, {len(self.short)} too short')
