@@ -16,7 +16,7 @@ help:
 	@echo 'make demo       encode a bundled clip into 1280 tokens, decode it, write figures/demo.mp4 and figures/demo.png'
 	@echo 'make test       every check, then every notebook; the last line counts what passed, failed and was skipped'
 	@echo 'make check      only the checks, without running the notebooks (seconds)'
-	@echo 'make lab        JupyterLab on the notebooks; more options for it: make lab LAB="--no-browser --port 9000"'
+	@echo 'make lab        JupyterLab on the course, nbs/index.ipynb; more options for it: make lab LAB="--no-browser --port 9000"'
 	@echo 'make export     write coordtok/ from the notebooks'
 	@echo 'make readme     write README.md from nbs/index.ipynb'
 	@echo 'make notebooks  run every notebook and keep its new outputs; stops at the first error'
@@ -31,7 +31,7 @@ check: $(DONE)
 	@$(BIN)/python .ci/check.py
 
 lab: $(DONE)
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs $(LAB)
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb $(LAB)
 
 export: $(DONE)
 	@$(BIN)/nbdev_export

@@ -35,6 +35,39 @@ def link(path, to, before='', after=''):
     return f'[{before}{name}{after}]({os.path.relpath(to, path.parent)})'
 
 
+def title(path):
+    "Read the title of a notebook and the line below it."
+    import json
+    first = ''.join(json.loads(path.read_text(encoding='utf-8'))['cells'][0]['source']).splitlines()
+    return first[0].removeprefix('# '), next((l.removeprefix('> ') for l in first if l.startswith('> ')), '')
+
+
+def minutes(path):
+    "Estimate how long a notebook takes to read: 200 words, or 40 lines of code that are shown, a minute."
+    import json
+    words = lines = 0
+    for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+        text = ''.join(cell['source'])
+        if cell['cell_type'] == 'markdown': words += len(re.sub(r'\]\([^)]*\)', ']', text).split())
+        elif not re.search(r'^#\|\s*(hide|default_exp)', text, re.M) and not answer(cell): lines += text.count('\n') + 1
+    return max(1, round(words/200 + lines/40))
+
+
+PARTS = {'0': 'Begin here', '1': 'The tokenizer', '2': 'Learning', '3': 'Generation', '4': 'Comparison', '5': 'Exploring',
+         'tutorials': 'Tutorials', 'ablations': 'Ablations', 'paper': 'The paper'}
+
+
+def syllabus():
+    "Write the course as a table: what to read in which order, what it answers, and how long it takes."
+    rows, part = ['| | | minutes |', '|---|---|---|'], None
+    for path in course():
+        here = PARTS[path.stem[0] if path.parent == NBS else path.parent.name]
+        if here != part: rows.append(f'| **{here}** | | |')
+        part, (name, about) = here, title(path)
+        rows.append(f'| [{name}]({path.relative_to(NBS).as_posix()}) | {about} | {minutes(path)} |')
+    return '\n'.join(rows)
+
+
 def header(path):
     "Write the line under a title: the badge, the notebook before, the course, the notebook after."
     order = course() if path in course() else sorted(path.parent.glob('*.ipynb'))

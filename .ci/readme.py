@@ -40,10 +40,17 @@ def visible(nb):
             if re.search(r'^#\|\s*(hide|default_exp)\b', cell.source, re.M): continue
             if re.search(r'^#\|\s*code-fold: true', cell.source, re.M): cell.metadata['transient'] = dict(remove_source=True)   # a table: output only
             cell.source = '\n'.join(l for l in cell.source.splitlines() if not re.match(r'#\|', l)).strip('\n')
-        if cell.cell_type == 'markdown': cell.source = re.sub(r'(\]\(|src="|href=")([^)"\s]+)', from_root, cell.source)
+        if cell.cell_type == 'markdown': cell.source = links_from_root(cell.source)
+        for out in cell.get('outputs', []):
+            if text := out.get('data', {}).get('text/markdown'): out['data']['text/markdown'] = links_from_root(text)
         if cell.source.strip(): kept.append(cell)
     nb.cells = kept
     return nb
+
+
+def links_from_root(text):
+    "Turn all links relative to nbs/ into links relative to the root."
+    return re.sub(r'(\]\(|src="|href=")([^)"\s]+)', from_root, text)
 
 
 def from_root(match):
