@@ -32,9 +32,9 @@ except ImportError: fcntl = None   # not on Windows: there the folder is not loc
 def replacing(
     path:str|Path,                      # Where the file should be
     promise:str='nothing was changed',  # What the error says of the old file
-    suffix:str='',                      # Ending of the temporary name, for writers that choose a format by it
+    suffix:str='',                      # Ending of the temporary name, where a writer needs one
 ):                                      # A context that gives a temporary path in the same folder
-    "Write a file whole or not at all: what the block wrote takes the place of `path`; an `OSError` says why not."
+    "Write a file whole or not at all: the block writes a temporary one; an `OSError` says what failed."
     path = Path(path)
     part = path.with_name(f'.{path.name}.{uuid4().hex[:8]}.tmp{suffix}')
     try:
@@ -48,14 +48,14 @@ def replacing(
 
 # %% ../../nbs/support/01_store.ipynb #ab1abcb5
 def _umask()->int:
-    "Look up which permissions new files are denied."
+    "Look up the permissions that new files do not get."
     os.umask(mask := os.umask(0))
     return mask
 
 def to_disk(
     path:str|Path,  # A file or a folder
 ):
-    "Wait until the system has written a file, or a folder's list of names, to the disk: a rename may otherwise overtake its content."
+    "Wait until a file, or a folder's list of names, is on the disk: a rename could otherwise overtake it."
     fd = os.open(path, os.O_RDONLY)
     try: os.fsync(fd)
     finally: os.close(fd)
@@ -74,7 +74,7 @@ def digest(
 def differences(
     old:dict,       # What the checkpoint was written with: dicts of numbers and text
     new:dict,       # What the run is now started with
-    at:str='',      # Where we are, for names such as train.batch
+    at:str='',      # Prefix of the names, for nested dicts
 )->dict[str,tuple]: # Names of what differs, with both values
     "Compare two nested configs; lists and tuples count as the same."
     out = {}
@@ -133,7 +133,7 @@ def save_checkpoint(
     store:Store,               # Where
     step:int,                  # Steps done
     state:dict,                # Tensors, numbers, text, and dicts and lists of them
-    config:dict,               # What the run was told: compared when it goes on
+    config:dict,               # Settings of the run: compared when it goes on
     metric:float|None=None,    # What `best` ranks by: higher is better
 )->Path:                       # The checkpoint's folder
     "Write a checkpoint whole or not at all; an `OSError` says why not, and all older ones are intact."
@@ -179,15 +179,16 @@ def sweep(
 # %% ../../nbs/support/01_store.ipynb #bdbcf9eb
 def load_checkpoint(
     store:Store,             # Where
-    config:dict|None=None,   # What the run is told now; None compares nothing
+    config:dict|None=None,   # Settings of the run now; None compares nothing
 )->tuple[int,dict]|None:     # Steps done and the state, on the CPU; None where there is no checkpoint
-    "Read the newest whole checkpoint; a `ValueError` names what does not match the run, or says that none is whole."
+    "Read the newest whole checkpoint; a `ValueError` says what does not match, or that none is whole."
     found = store.manifests()
     for m in found:
         path = store.path(m['step'])
         if (was := m.get('format'))!=FORMAT:
-            raise ValueError(f'{path} was written by another version of this program (format {was}, now {FORMAT}): '
-                             'name a new folder, and begin with --init where the old one has a model')
+            raise ValueError(f'{path} was written by another version of this program (format {was}, now '
+                             f'{FORMAT}): name a new folder, and begin with --init where the old one has a '
+                             'model')
         if config is not None and (diff := differences(m['config'], config)):
             said = ', '.join(f'{k} was {a}, now {b}' for k,(a,b) in diff.items())
             raise ValueError(f'{path} belongs to another run ({said}): give the old values to go on, or '
@@ -206,7 +207,7 @@ def load_checkpoint(
 def locked(
     folder:str|Path,  # The folder of a run
 ):                    # A context in which no other process holds the folder
-    "Hold a folder for one run; a `RuntimeError` says that another is at work there."
+    "Hold a folder for one run; a `RuntimeError` says that another run is using it."
     with open(Path(folder)/'.lock', 'w') as f:
         try: fcntl and fcntl.flock(f, fcntl.LOCK_EX|fcntl.LOCK_NB)
         except OSError:
@@ -219,7 +220,8 @@ def hardware()->str:  # One line
     "Name the machine that a number was measured on."
     if torch.cuda.is_available(): return f'{torch.cuda.device_count()} x {torch.cuda.get_device_name()}'
     known = getattr(torch.cpu, 'get_capabilities', dict)()       # from PyTorch 2.11 on
-    return (f"{known.get('cpu_name') or platform.processor() or platform.machine()}, {torch.get_num_threads()} threads")
+    name = known.get('cpu_name') or platform.processor() or platform.machine()
+    return f'{name}, {torch.get_num_threads()} threads'
 
 # %% ../../nbs/support/01_store.ipynb #f2309d4a
 def _commit(
@@ -239,7 +241,7 @@ def _commit(
     return commit+'+'*bool(git('status','--porcelain','--untracked-files=no'))
 
 def row_name(
-    name:str,  # What somebody wants to call a run
+    name:str,  # Proposed name of a run
 )->str:        # The same
     "Raise a `ValueError` unless a name can be the name of a file, and stays in its folder."
     if not name or name[0]=='.' or set(name)&set('/\\\0'):
@@ -252,7 +254,7 @@ def record(
     name:str,         # Name of the run: it becomes the file's name
     **row,            # Configs, seed, data, steps, seconds, metrics
 )->Path:              # The file
-    "Write one run as one JSON file, with machine, versions and commit; a `ValueError` refuses names that leave the folder."
+    "Write one run as a JSON file, with machine, versions and commit; a `ValueError` refuses some names."
     row = dict(name=row_name(name), **row, hardware=hardware(), torch=torch.__version__, commit=_commit(),
                date=time.strftime('%Y-%m-%d'))
     path = Path(folder)/f'{name}.json'
