@@ -13,8 +13,8 @@ from torch import Tensor
 
 # %% ../../nbs/support/02_devices.ipynb #ad78cdc0
 def _cpu_has_bfloat16()->bool:
-    "Ask the processor whether it multiplies bfloat16 matrices itself, and PyTorch whether it lets it."
-    if not hasattr(torch.cpu, 'get_capabilities'):       # before PyTorch 2.11 only x86 can be asked
+    "Say whether the processor multiplies bfloat16 matrices itself, and PyTorch makes use of it."
+    if not hasattr(torch.cpu, 'get_capabilities'):       # before PyTorch 2.11, known for x86 only
         known = '_is_avx512_bf16_supported','_is_amx_tile_supported'
         return any(getattr(torch.cpu, k, bool)() for k in known)
     has = torch.cpu.get_capabilities()
@@ -32,7 +32,7 @@ def fast_dtype(
 # %% ../../nbs/support/02_devices.ipynb #04bc00d4
 def precision_context(
     device:torch.device,      # Where the model lives
-    precision:str='auto',     # 'auto': bf16 autocast where the device is fast at it; 'bfloat16'; 'float16'; 'float32': exact
+    precision:str='auto',     # 'auto' (bfloat16 where it is fast), 'bfloat16', 'float16', 'float32'
 ):                            # A context manager
     "Make the autocast context of a forward pass; a `ValueError` names the choices."
     if precision not in ('auto','bfloat16','float16','float32'):
@@ -54,6 +54,6 @@ def to_device(
     x:Tensor,              # Wherever it is
     device:torch.device,   # Where it is needed
 )->Tensor:                 # The same there
-    "Copy a tensor to a device; a GPU fetches it from pinned memory, and nobody waits."
+    "Copy a tensor to a device; a GPU fetches it from pinned memory while the processor goes on."
     if device.type!='cuda' or x.device.type!='cpu': return x.to(device)
     return x.contiguous().pin_memory().to(device, non_blocking=True)     # an expanded tensor cannot be pinned
