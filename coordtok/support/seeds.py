@@ -13,21 +13,22 @@ import torch
 # %% ../../nbs/support/03_seeds.ipynb #899d3544
 def draw_generator(
     seed:int,  # The run's seed
-    k:int,     # Number of the draw, counted over the whole run
-)->torch.Generator: # Fresh, on the CPU
-    "Make all randomness of a draw a function of its number."
+    k:int,     # Number of the sample, counted over the whole run
+)->torch.Generator: # A new one, on the CPU
+    "Make all randomness of a sample a function of its number."
     return torch.Generator().manual_seed((seed*0x9E3779B97F4A7C15+k*0xBF58476D1CE4E5B9) % (1<<63))
 
+# %% ../../nbs/support/03_seeds.ipynb #d9acec37
 @lru_cache(maxsize=8)
-def _pass(seed:int, turn:int, n:int)->list[int]:
-    "Shuffle n items for one pass."
-    return torch.randperm(n, generator=draw_generator(seed, -1-turn)).tolist()
+def _order(seed:int, epoch:int, n:int)->list[int]:
+    "Shuffle n items for one epoch."
+    return torch.randperm(n, generator=draw_generator(seed, -1-epoch)).tolist()
 
 def shuffled_index(
-    k:int,     # Number of the draw
+    k:int,     # Number of the sample
     n:int,     # Items there are
     seed:int,  # The run's seed
 )->int:        # Which item
-    "Give every item its turn before any comes twice; each pass has its own order."
-    turn,i = divmod(k, n)
-    return _pass(seed, turn, n)[i]
+    "Visit every item once before any comes again; each epoch has its own order."
+    epoch,i = divmod(k, n)
+    return _order(seed, epoch, n)[i]
