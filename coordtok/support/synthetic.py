@@ -32,7 +32,7 @@ class _Scene(NamedTuple):
     front:Tensor    # Fourier coefficients of the shapes, complex
 
 def _scene(seed:int) -> _Scene:
-    "Draw one scene; always the same draws in the same order."
+    "Draw the random numbers of one scene, always as many and in the same order."
     gen = torch.Generator().manual_seed(int(seed))
     motion = int(torch.randint(len(MOTIONS), (), generator=gen))
     n_shapes = 1 + int(torch.randint(3, (), generator=gen))
@@ -62,8 +62,8 @@ def _colours(u:Tensor, against:Tensor|None=None) -> tuple[Tensor, Tensor]:
         middle = against.mean() + (0.30 if against.mean() < 0.5 else -0.30)
         dark,light,tint = middle - 0.05 - 0.10 * u[2], middle + 0.05 + 0.15 * u[3], 0.16 + 0.16 * u[4]
         if ((against - against.mean()) * torch.cos(hue)).sum() > 0: hue = hue + pi
-    return tuple((v + tint * torch.cos(hue + turn))[:, None, None] for v,
-                 turn in ((dark, 0.), (light, 1.5 * u[5])))
+    pair = (dark, 0.), (light, 1.5 * u[5])
+    return tuple((v + tint * torch.cos(hue + turn))[:, None, None] for v,turn in pair)
 
 # %% ../../nbs/support/06_synthetic.ipynb #65ae9abc
 def _pattern(field:Tensor, u:Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def _pattern(field:Tensor, u:Tensor) -> Tensor:
     return field[0] * 1.2
 
 def _canvas(coef:Tensor, u:Tensor, n:int, detail:float, against:Tensor|None=None) -> Tensor:
-    "Paint one periodic texture, 3 n n."
+    "Draw one periodic texture, 3 n n."
     smooth = _fields(coef, n, 1.9, 0.)
     field = _fields(coef, n, 1.25 + 0.6 * u[11], detail * (0.3 + 0.9 * u[12]))
     sharp = 1.5 + 9 * u[11].square() * detail                                 # sharp borders are detail too
@@ -96,7 +96,7 @@ def _warp(canvas:Tensor, rows:Tensor, cols:Tensor) -> Tensor:
 
 # %% ../../nbs/support/06_synthetic.ipynb #0054df10
 def _camera_path(u:Tensor, time:Tensor, camera:tuple[float, float, float]) -> tuple[Tensor, Tensor, Tensor]:
-    "Where the camera looks: row, column and zoom for each frame."
+    "Find where the camera looks: row, column and zoom of each frame."
     pan,zoom,shake = camera
     turn,speed = 2 * pi * u[0], (0.0015 + 0.010 * u[1]**2) * (u[2] > 0.2)
     drift = pan * speed * time
@@ -108,7 +108,7 @@ def _camera_path(u:Tensor, time:Tensor, camera:tuple[float, float, float]) -> tu
 
 # %% ../../nbs/support/06_synthetic.ipynb #265356eb
 class _Pose(NamedTuple):
-    "Where k shapes are in t frames, t k each: centre, radius, angle, opacity, and the column a rod hangs from."
+    "Where k shapes are in t frames, t k each: centre, radius, angle, opacity, column of a rod's pivot."
     row:Tensor; col:Tensor; radius:Tensor; angle:Tensor; alpha:Tensor; hang:Tensor
 
 def _slide(time:Tensor, start:Tensor, speed:Tensor, width:Tensor) -> Tensor:
@@ -168,8 +168,8 @@ def _shake(name:str, time:Tensor, u:Tensor, span:tuple[float, float], pose:_Pose
     "Tremble around one place."
     rate = 2 * pi * time / (6 + 4 * u[:, 0])
     size = 0.03 + 0.03 * u[:, 1]
-    return pose._replace(row=pose.row + size * torch.sin(1.3 * rate + 6 * u[:, 2]), col=pose.col + size
-                         * torch.sin(rate + 6 * u[:, 3]))
+    return pose._replace(row=pose.row + size * torch.sin(1.3 * rate + 6 * u[:, 2]),
+                         col=pose.col + size * torch.sin(rate + 6 * u[:, 3]))
 
 # %% ../../nbs/support/06_synthetic.ipynb #c444551f
 _MOVE = dict(left=_straight, right=_straight, up=_straight, down=_straight, zoom_in=_zoom, zoom_out=_zoom,
@@ -177,21 +177,21 @@ _MOVE = dict(left=_straight, right=_straight, up=_straight, down=_straight, zoom
              shake=_shake)
 
 def _poses(scene:_Scene, name:str, time:Tensor, span:tuple[float, float]) -> _Pose:
-    "Pose of every shape in every frame."
+    "Find the pose of every shape in every frame."
     k = min(scene.n_shapes, 2) if name == 'pendulum' else scene.n_shapes
     u = scene.path[:k]
-    # spread round the centre, so that shapes meet but do not hide
+    # a ring around the centre: shapes meet but do not hide each other
     place = 2 * pi * (u[0, 7] + torch.arange(k) / k)
     away = (0.08 if k == 1 else 0.26) * (0.7 + 0.6 * u[:, 5])
     radius = (0.13 + 0.10 * u[:, 6]) * (1.25, 1., 0.85)[k - 1]
-    rest = _Pose(away * torch.sin(place) * span[0], away * torch.cos(place) * span[1], radius, 2 * pi
-                 * u[:, 4], torch.ones(k), torch.zeros(k))
+    rest = _Pose(away * torch.sin(place) * span[0], away * torch.cos(place) * span[1], radius,
+                 2 * pi * u[:, 4], torch.ones(k), torch.zeros(k))
     pose = _MOVE[name](name, time[:, None], u, span, rest)
     return _Pose(*(v.expand(len(time), k) for v in pose))
 
 # %% ../../nbs/support/06_synthetic.ipynb #097f4406
 def _distance(kind:int, row:Tensor, col:Tensor, u:Tensor) -> Tensor:
-    "Signed distance to an ellipse, a rounded box, a polygon or a star of radius about 1; negative inside."
+    "Measure the distance to an ellipse, rounded box, polygon or star of radius about 1; negative inside."
     wide = 0.65 + 0.35 * u[13]
     if kind == 0: return (torch.hypot(row / wide, col) - 1) * wide
     if kind == 1:
@@ -201,8 +201,8 @@ def _distance(kind:int, row:Tensor, col:Tensor, u:Tensor) -> Tensor:
     inner = 0.5 if kind == 3 else torch.cos(torch.tensor(pi / n)).item()
     angle = torch.atan2(row, col).remainder(2 * pi / n)
     fold = torch.minimum(angle, 2 * pi / n - angle)                        # one half of one point of the star
-    along,across = inner * torch.sin(torch.tensor(pi / n)).item(), 1 - inner * torch.cos(torch.tensor(pi
-        / n)).item()
+    turn = torch.tensor(pi / n)
+    along,across = inner * torch.sin(turn).item(), 1 - inner * torch.cos(turn).item()
     norm = (along**2 + across**2)**0.5
     r = torch.hypot(row, col)
     return (r * torch.cos(fold) - 1) * (along / norm) + r * torch.sin(fold) * (across / norm)
@@ -249,8 +249,8 @@ def _render(scene:_Scene, name:str, time:Tensor, size:tuple[int, int], camera:tu
     frame = _warp(canvases[0], axes[0] * zoom / 2 + row0, axes[1] * zoom / 2 + col0)
     light = 2 * pi * scene.look[0, 15]
     light = torch.stack([torch.sin(light), torch.cos(light)])
-    frame = frame * (1.02 - 0.12 * (axes[0] * light[0] + axes[1] * light[1]) - 0.25
-                     * (axes[0]**2 + axes[1]**2))
+    frame = frame * (1.02 - 0.12 * (axes[0] * light[0] + axes[1] * light[1])
+                     - 0.25 * (axes[0]**2 + axes[1]**2))
     pose = _poses(scene, name, time * speed, span)
     for k in range(pose.row.shape[1]):
         if name == 'pendulum': frame = _rod(frame, pose, k, axes, size)
@@ -259,21 +259,22 @@ def _render(scene:_Scene, name:str, time:Tensor, size:tuple[int, int], camera:tu
 
 # %% ../../nbs/support/06_synthetic.ipynb #edacbed7
 def _label(motion:str|int|None, default:int) -> int:
-    "Index of a motion given by name, by index or not at all."
+    "Find the index of a motion given by name, by index or not at all."
     if motion is None: return default
     if isinstance(motion, str) and motion in MOTIONS: return MOTIONS.index(motion)
     if not isinstance(motion, str) and 0 <= int(motion) < len(MOTIONS): return int(motion)
-    raise ValueError(f'motion={motion!r} is unknown: use one of {", ".join(MOTIONS)}, or an index below {len(MOTIONS)}')
+    raise ValueError(f'motion={motion!r} is unknown: use one of {", ".join(MOTIONS)}, '
+                     f'or an index below {len(MOTIONS)}')
 
 def _clip(seed:int, n_frames:int, size:tuple[int, int], motion:str|int|None, camera:float|tuple, speed:float,
           detail:float) -> tuple[Tensor, int]:
-    "Render one clip and say its label."
+    "Render one clip; return its label, too."
     scene = _scene(seed)
     label = _label(motion, scene.motion)
     camera = tuple(camera) if isinstance(camera, (tuple, list)) else (camera,) * 3
     canvases = [_canvas(scene.back, scene.look[0], 256, detail)]
-    canvases += [_canvas(c, u, 128, detail, canvases[0].mean((1, 2))) for c,
-                 u in zip(scene.front, scene.look[1:])]
+    canvases += [_canvas(c, u, 128, detail, canvases[0].mean((1, 2)))
+                 for c,u in zip(scene.front, scene.look[1:])]
     time = torch.arange(n_frames, dtype=torch.float32)
     parts = [_render(scene, MOTIONS[label], part, size, camera, speed, canvases) for part in time.split(16)]
     return torch.cat(parts), label
@@ -283,8 +284,8 @@ def synthetic_batch(
     seeds:'int|list[int]|range|Tensor',            # One clip per seed; an int is a list of one
     n_frames:int=128,                              # Frames; a longer clip begins with the shorter one
     size:int|tuple[int, int]=(128, 128),           # Rows and columns in pixels; an int makes them equal
-    motion:str|int|list|None=None,                 # Name or index from `MOTIONS`, one per clip or one for all; `None` lets each seed choose
-    camera:float|tuple[float, float, float]=1.,    # Strength of camera motion, 0 is a tripod; or pan, zoom and shake apart
+    motion:str|int|list|None=None,  # Name or index in `MOTIONS`, or a list of them; None: each seed's own
+    camera:float|tuple[float, float, float]=1.,    # Strength of camera motion, 0: none; or pan, zoom, shake
     motion_speed:float=1.,                         # Speed of the shapes, 0 holds them still
     detail:float=1.,                               # Strength of fine texture, 0 leaves smooth colours
 ) -> tuple[Tensor, Tensor]:                        # Clips, uint8 (b t h w 3); labels, long (b,)
