@@ -34,31 +34,34 @@ class EvalClips(Dataset):
         files:Sequence[str|Path],  # Video files
         cfg:TokConfig,             # Length and size of a clip
         clips:int|None=None,       # Draw so many at random; None takes the beginning of each file
-        seed:int=0,                # Of the draws
+        seed:int=0,                # Of the random clips
     ):
         if not len(files):
             raise VideoError('there is no video file to measure on: name files, or folders that hold some')
         if clips is not None and clips<1:
             raise ValueError(f'clips={clips} must be at least 1, or None for one of each file')
         self.files,self.cfg,self.clips,self.seed = [Path(f) for f in files],cfg,clips,seed
+
     def __len__(self)->int: return self.clips or len(self.files)
+
     def fingerprint(self)->dict:  # Everything the clips depend on
-        "Describe the data: files by name and size."
+        "Describe the data, files by name and size."
         names = [f'{f.name} {f.stat().st_size if f.exists() else 0}' for f in self.files]
         digest = sha256('\n'.join(names).encode()).hexdigest()[:16]
         return dict(files=len(self.files), digest=digest, clips=self.clips, seed=self.seed,
                     clip=self.cfg.clip)
+
     def __getitem__(self, k:int)->tuple[int,Tensor|None,dict]:
         if not 0<=k<len(self): raise IndexError(f'clip {k} of {len(self)}')
-        n,(rows,cols) = self.cfg.clip[0],self.cfg.clip[1:]
+        n,size = self.cfg.clip[0],self.cfg.clip[1:]
         file = self.files[k if self.clips is None else shuffled_index(k, len(self.files), self.seed)]
         where = dict(clip=k, file=str(file), start=0)
         try:
             if self.clips is not None:
-                room = video_info(file, count=True).frames-n+1
-                where['start'] = int(torch.rand((), generator=draw_generator(self.seed, k)).item()*max(room,
-                    0))
-            clip = read_clip(file, n, (rows,cols), where['start'])
+                starts = max(0, video_info(file, count=True).frames-n+1)     # that leave a whole clip
+                u = torch.rand((), generator=draw_generator(self.seed, k)).item()
+                where['start'] = int(u*starts)
+            clip = read_clip(file, n, size, where['start'])
             if len(clip)<n: raise VideoError(f'{file} has only {len(clip)} of {n} frames')
         except VideoError as e: return k,None,where|dict(left_out=str(e))
         return k,clip,where
@@ -67,7 +70,7 @@ class EvalClips(Dataset):
 def read_results(
     folder:str|Path,       # Holds `rank-*.jsonl`
 )->dict[int,dict]:         # Results by the number of their clip
-    "Collect what was measured so far; lines that a kill tore are passed over."
+    "Collect what was measured so far, without lines that a kill tore."
     out = {}
     for path in sorted(Path(folder).glob('rank-*.jsonl')):
         for line in path.read_text().splitlines():
@@ -90,27 +93,28 @@ def evaluate_files(
     progress:bool=True,        # Show a bar
     keep:str|Path|None=None,   # File for the numbers of every clip, a JSON line each; None keeps none
 )->dict[str,float]:            # Means over the clips, `n_clips`, and how many were `left_out`
-    "Measure whole clips, going on where an earlier call stopped; a `VideoError` says when no clip could be read."
+    "Measure whole clips, from where an earlier call stopped; a `VideoError` if no clip could be read."
     if batch<1: raise ValueError(f'batch={batch} must be at least 1')
-    state,told = this_process(),dict(tok=tok.hash, refine=refine, precision=precision,
-                                     data=data.fingerprint(), cfg=asdict(tok.cfg))
-    part = Path(folder)/f'.eval-{sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]}'
+    state = this_process()
+    settings = dict(tok=tok.hash, refine=refine, precision=precision, data=data.fingerprint(),
+                    cfg=asdict(tok.cfg))
+    name = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    part = Path(folder)/f'.eval-{name}'
     part.mkdir(parents=True, exist_ok=True)
     done = read_results(part)
     todo = [k for k in range(state.process_index, len(data), state.num_processes) if k not in done]
     loader = DataLoader(data, batch_sampler=[todo[i:i+batch] for i in range(0, len(todo), batch)],
                         num_workers=workers, collate_fn=list)
-    first = progress and state.is_main_process
-    with open(part/f'rank-{state.process_index:05d}.jsonl', 'a') as out, tqdm(total=len(todo),
-        desc='measuring', unit='clip', disable=not first) as bar:
+    bar = tqdm(total=len(todo), desc='measuring', unit='clip', disable=not (progress and state.is_main_process))
+    with bar, open(part/f'rank-{state.process_index:05d}.jsonl', 'a') as out:
         out.write('\n')                     # ends a line that a kill tore
         for rows in loader:
             clips = [(where,clip) for _,clip,where in rows if clip is not None]
-            said = [where for _,clip,where in rows if clip is None]
+            new = [where for _,clip,where in rows if clip is None]
             if clips:
                 values = measure(tok, torch.stack([c for _,c in clips]), refine, precision=precision).tolist()
-                said += [where|dict(zip(NUMBERS, v)) for (where,_),v in zip(clips, values)]
-            for row in said: out.write(json.dumps(row)+'\n')
+                new += [where|dict(zip(NUMBERS, v)) for (where,_),v in zip(clips, values)]
+            for row in new: out.write(json.dumps(row)+'\n')
             out.flush()
             bar.update(len(rows))
     state.wait_for_everyone()
@@ -124,8 +128,9 @@ def evaluate_files(
         shutil.rmtree(part, ignore_errors=True)
     left = [r['left_out'] for r in rows if 'left_out' in r]
     if state.is_main_process:
-        for said in left[:5]: warnings.warn(f'left out: {said}')
+        for why in left[:5]: warnings.warn(f'left out: {why}')
     if not good:
-        raise VideoError(f'none of {len(rows)} clips could be read: name videos that play and have {tok.cfg.clip[0]} frames; the first: {left[0]}')
+        raise VideoError(f'none of {len(rows)} clips could be read: name videos that play and have '
+                         f'{tok.cfg.clip[0]} frames; the first: {left[0]}')
     means = torch.tensor([[r[k] for k in NUMBERS] for r in good], dtype=torch.float64).mean(0)
     return dict(zip(NUMBERS, means.tolist()), n_clips=len(good), left_out=len(left))
