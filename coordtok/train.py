@@ -58,7 +58,7 @@ class LoopConfig:
     seed:int=0                  # Seed of all samples
     precision:str='auto'        # 'auto', 'bfloat16', 'float16' (with a scaled loss) or 'float32'
     compile:bool=False          # Compile the model's forward with `torch.compile`
-    recompute:bool=False        # Recompute the activations of blocks in the backward pass instead of keeping them
+    recompute:bool=False        # Recompute activations of blocks in the backward pass; keep none
     workers:int=0               # Processes that prepare samples; 0 prepares them in the loop
     log_every:int=50            # Steps between two lines of the history
     save_every:int=500          # Steps between two checkpoints
@@ -340,8 +340,9 @@ def resume_run(
     if not (found := on_first(read)): return False
     t.step,small = found
     t.plain.load_state_dict(_received(s, 'model', t.device))
-    ema = _received(s, 'ema', t.device)
-    if t.cfg.ema: t.ema.copies = {k:o.to(t.device) for k,o in ema.items()}     # small tensors came on the CPU
+    if t.cfg.ema:
+        averages = _received(s, 'ema', t.device).items()
+        t.ema.copies = {k:o.to(t.device) for k,o in averages}           # small tensors came on the CPU
     for o,state in zip(t.opts, _received(s, 'opts', t.device)): o.load_state_dict(state)
     t.ema.n,rng = small['ema_n'],small['rng']
     t.scaler.load_state_dict(small['scaler'])

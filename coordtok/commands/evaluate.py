@@ -105,7 +105,8 @@ def evaluate_files(
     todo = [k for k in range(state.process_index, len(data), state.num_processes) if k not in done]
     loader = DataLoader(data, batch_sampler=[todo[i:i+batch] for i in range(0, len(todo), batch)],
                         num_workers=workers, collate_fn=list)
-    bar = tqdm(total=len(todo), desc='measuring', unit='clip', disable=not (progress and state.is_main_process))
+    bar = tqdm(total=len(todo), desc='measuring', unit='clip',
+               disable=not (progress and state.is_main_process))
     with bar, open(part/f'rank-{state.process_index:05d}.jsonl', 'a') as out:
         out.write('\n')                     # ends a line that a kill tore
         for rows in loader:

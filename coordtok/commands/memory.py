@@ -103,7 +103,7 @@ def _size(n:int)->str: return f'{n/1e9:.1f} GB' if n>=1e9 else f'{n/1e6:.1f} MB'
 def memory_advice(
     need:Callable[[LoopConfig,int],dict], # (config, samples at a time) -> what `step_memory` says
     cfg:LoopConfig,                       # How it is meant to be trained
-    free:int|None=None,                   # Bytes free on the device; None asks CUDA, and does not compare on a CPU
+    free:int|None=None,                   # Bytes free on the device; None asks CUDA, not a CPU
     what:str='clips',                     # What a sample is
 )->str:                                   # One sentence
     "Say what a step needs and, where that is more than is free, how it would fit."

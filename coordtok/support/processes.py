@@ -23,7 +23,8 @@ class Stopped(KeyboardInterrupt):
     ):
         super().__init__(text)
         self.code = 128+number
-    def _render_traceback_(self)->list[str]: return [str(self)]     # what IPython shows in place of a traceback
+    # what IPython shows in place of a traceback
+    def _render_traceback_(self)->list[str]: return [str(self)]
 
 class Signals:
     "A context that notes SIGTERM and Ctrl-C in `got`; a second Ctrl-C interrupts at once."

@@ -75,7 +75,7 @@ class ClipSource:
         synthetic:int=0,                   # Synthetic clips to add
         seed:int=10_000,                   # Seed of the first synthetic clip
         cache:ClipCache|None=None,         # Where decoded files are kept; None keeps them in memory
-        min_frames:int=8,                  # Files with fewer are left out; below `n_frames` clips may be short
+        min_frames:int=8,                  # Files with fewer are left out; below `n_frames` clips are short
         progress:bool=True,                # Show a bar while reading
         stream:bool=False,                 # Keep nothing, read each cut from its file
     ):
