@@ -49,7 +49,8 @@ def conformance(
     if folder is None: folder = (repo_root() or Path.cwd())/'data'/'conformance'
     path = Path(folder)/f'{name}.safetensors'
     if not path.is_file():
-        raise FileNotFoundError(f'no {path.name} in {folder}, which has {sorted(p.stem for p in path.parent.glob("*.safetensors"))}')
+        names = sorted(p.stem for p in path.parent.glob('*.safetensors'))
+        raise FileNotFoundError(f'no {path.name} in {folder}, which has {names}')
     with safe_open(path, 'pt') as f:
         meta = {k:json.loads(v) for k,v in (f.metadata() or {}).items()}
         return {k:f.get_tensor(k) for k in f.keys()},meta.get('config', meta)
@@ -77,7 +78,7 @@ class DeviceLog:
     def wait(self,
         why:str,  # What needs the device's answer
     ):
-        "Count a place where the processor waits until the device has done all it was given."
+        "Count a place where the processor waits until the device has done everything it was given."
         self.waits[f'{_place()}: {why}'] += 1
     def copy(self,
         what:Tensor,  # What goes to the device
@@ -98,7 +99,7 @@ _LIBRARIES = (str(Path(torch.__file__).parents[1]), str(Path(os.__file__).parent
 _OWN = {'_place','wait','copy','_count','_pretend','__torch_dispatch__','tolist','__format__','__reduce_ex__'}
 
 def _place()->str:
-    "Name the innermost line that runs outside PyTorch, the other libraries and this lesson."
+    "Name the innermost line that runs outside PyTorch, the other libraries and this notebook."
     def foreign(code):
         file = code.co_filename
         return code.co_name in _OWN or file.startswith(_LIBRARIES) and f'{os.sep}coordtok{os.sep}' not in file
@@ -146,7 +147,7 @@ class _Pretended(Tensor):
 
 # %% ../../nbs/support/00_check.ipynb #884085b6
 _COUNTS = {'nonzero','masked_select','_unique2','unique_dim','unique_consecutive','bincount',
-    '_linalg_eigh','_linalg_svd'}      # nobody knows before how large the result is, or whether it fails
+    '_linalg_eigh','_linalg_svd'}      # the size of the result, or a failure, is known only afterwards
 _INDEXED = {'index','_unsafe_index','index_put','index_put_','_unsafe_index_put','_index_put_impl_'}
 
 def _here(o)->bool: return isinstance(o, _Pretended)
@@ -189,7 +190,7 @@ class _Generator(torch._C.Generator, metaclass=_Kind):
     device = property(lambda self: self.at)
 
 def _check_generator(generator:torch.Generator|None, on:bool):
-    "Raise PyTorch's error if chance comes from the other device."
+    "Raise PyTorch's error if the generator is on the other device."
     if generator is None: return
     asked,found = 'cuda' if on else 'cpu',_Generator.made.get(generator._cdata, generator).device.type
     if found!=asked: raise RuntimeError(f"Expected a '{asked}' device type for generator but found '{found}'")
@@ -232,7 +233,7 @@ class _Mode(TorchDispatchMode):
 def _gives(o): return lambda *args, **kw: o
 
 def _pin(x:Tensor, *args)->Tensor:
-    "Copy a tensor to memory that a device may read while the program goes on, or so it says."
+    "Copy a tensor and mark it as pinned: memory that a device may read while the program goes on."
     out = torch.empty_strided(x.size(), x.stride(), dtype=x.dtype).copy_(x)    # not for expanded tensors
     out._pinned = True
     return out
