@@ -44,7 +44,7 @@ from ..support.video import EXTENSIONS, VideoError, resize_clip, to_float
 
 # %% ../../nbs/commands/06_bench.ipynb #0a9f0f20
 def _wait():
-    "Let the accelerator finish what it was given."
+    "Wait until the accelerator has finished."
     if torch.accelerator.is_available(): torch.accelerator.synchronize()
 
 def median_times(
@@ -53,10 +53,10 @@ def median_times(
     warmup:int=1,                             # Rounds before that, not counted
     clock:Callable[[],float]=perf_counter,    # Where the time is read
 )->dict[str,float]:                           # Median seconds of each
-    "Time functions in turns, A B A B ..., waiting for the device; a `ValueError` refuses to measure nothing."
+    "Time functions alternately, A B A B ..., waiting for the device; nothing to time is a `ValueError`."
     if repeats<1 or warmup<0 or not fs:
-        raise ValueError(f'repeats={repeats}, warmup={warmup}: time at least one function in at least one '
-                         'round')
+        raise ValueError(f'repeats={repeats}, warmup={warmup}: '
+                         'time at least one function in at least one round')
     seconds = {k:[] for k in fs}
     for i in tqdm(range(-warmup, repeats), ' / '.join(fs), leave=False, disable=None):
         for k,f in fs.items():
@@ -68,7 +68,7 @@ def median_times(
 
 # %% ../../nbs/commands/06_bench.ipynb #275c7d3f
 class Timer:
-    "A watch: `start()`, then call it with the name of each part as it ends."
+    "Measure the parts of a task: `start()`, then call it with the name of each part as it ends."
     def __init__(self,
         clock:Callable[[],float]=perf_counter,  # Where the time is read
     ):
@@ -86,7 +86,7 @@ class Timer:
         now,row = self.clock(),self.rounds[-1]
         row[part],self.since = row.get(part, 0.)+now-self.since,now
     def medians(self,
-        last:int,            # Rounds to look at, from the end: leave out those that warmed up
+        last:int,            # Number of rounds, from the end: leave out those that warmed up
     )->dict[str,float]:      # Median seconds of each part
         "Summarise the last rounds."
         return {k:median(r[k] for r in self.rounds[-last:]) for k in self.rounds[-1]}
@@ -96,7 +96,7 @@ def naive_resize(
     clip:Tensor,            # Clips, b t h w 3 uint8
     size:tuple[int,int],    # Rows and columns wanted
 )->Tensor:                  # b t rows cols 3 uint8
-    "Resize frame by frame through PIL and crop the centre: what `resize_clip` does for all frames together."
+    "Resize frame by frame with PIL and crop the centre, as `resize_clip` does for all frames at once."
     (h,w),(rows,cols) = clip.shape[2:4],size
     if rows*w>=cols*h: full = rows,max(cols, rows*w//h)
     else: full = max(rows, cols*h//w),cols
@@ -113,26 +113,26 @@ def naive_gather(
     index:Tensor,                # Patch indices (t, x, y), b n 3 long
     patch:tuple[int,int,int],    # Pixels per patch along frames, rows, columns
 )->Tensor:                       # Patches, b n p
-    "Cut patches out one by one: what `gather_patches` reads at once."
+    "Cut patches out one by one, as `gather_patches` does for all at once."
     i,j,k = patch
     def cut(c, t, x, y): return c[t*i:(t+1)*i, x*j:(x+1)*j, y*k:(y+1)*k].flatten()
     return torch.stack([torch.stack([cut(c, *at) for at in rows]) for c,rows in zip(clip, index.tolist())])
 
 # %% ../../nbs/commands/06_bench.ipynb #783aa5f3
 class TrainStep:
-    "A model, its optimizer, and a way to arrange one training step (paper, phase 1)."
+    "A model, its optimizer, and one of two versions of a training step (paper, phase 1)."
     def __init__(self,
         cfg:TokConfig,               # The model
-        naive:bool=False,            # Float32, PIL, loops, and an optimizer that walks; or our way
-        precision:str='auto',        # 'auto', 'bfloat16' or 'float32'; the naive way is float32
+        naive:bool=False,  # The naive version: float32, PIL, loops, an optimizer that loops over tensors
+        precision:str='auto',        # 'auto', 'bfloat16' or 'float32'; the naive version is float32
         compile:bool=False,          # Compile the forward pass
         device:str='cpu',            # Where
-        watch:Timer|None=None,        # Times the parts of each step
+        watch:Timer|None=None,       # Times the parts of each step
     ):
         with torch.random.fork_rng(): torch.manual_seed(0); self.tok = CoordTok(cfg).to(device)
         self.forward = torch.compile(self.tok) if compile else self.tok
-        self.opt = AdamW(self.tok.parameters(), 1e-4, weight_decay=1e-3,
-                         **(dict(foreach=False) if naive else dict(fused=True)))
+        how = dict(foreach=False) if naive else dict(fused=True)
+        self.opt = AdamW(self.tok.parameters(), 1e-4, weight_decay=1e-3, **how)
         self.precision,self.watch = 'float32' if naive else precision,watch
         self.resize,self.gather = (naive_resize,naive_gather) if naive else (resize_clip,gather_patches)
     def __call__(self,
@@ -140,15 +140,20 @@ class TrainStep:
         index:Tensor,  # Patch indices, b n 3 long
     )->Tensor:         # The loss
         "Take one step."
-        cfg,device,lap = self.tok.cfg,self.tok.device,self.watch or (lambda part: None)
+        cfg,device,ended = self.tok.cfg,self.tok.device,self.watch or (lambda part: None)
         if self.watch: self.watch.start()
-        clip = to_float(self.resize(raw, cfg.clip[1:]).to(device)); lap('resize')
+        clip = to_float(self.resize(raw, cfg.clip[1:]).to(device))
+        ended('resize')
         index = index.to(device)
-        target = self.gather(clip, index, cfg.patch); lap('gather')
+        target = self.gather(clip, index, cfg.patch)
+        ended('gather')
         with precision_context(device, self.precision):
             loss = squared_error(self.forward(clip, index), target)
-        lap('forward'); loss.backward(); lap('backward')
-        self.opt.step(); self.opt.zero_grad(); lap('optimizer')
+        ended('forward')
+        loss.backward()
+        ended('backward')
+        self.opt.step(); self.opt.zero_grad()
+        ended('optimizer')
         return loss.detach()
 
 # %% ../../nbs/commands/06_bench.ipynb #0b92183b
@@ -165,7 +170,7 @@ def step_config(
 # %% ../../nbs/commands/06_bench.ipynb #3d11c7da
 @contextmanager
 def _threads(n:int|None):
-    "Use so many CPU threads for a while; None leaves them."
+    "Use this number of CPU threads inside `with`; None leaves it as it is."
     before = torch.get_num_threads()
     try:
         if n: torch.set_num_threads(n)
@@ -183,23 +188,24 @@ def bench_step(
     repeats:int=5,                 # Timed steps of each side
     threads:int|None=2,            # CPU threads; None leaves them as they are
 )->dict:                           # Seconds, parts and first loss of both sides, and the ratio of the seconds
-    "Time a training step on the CPU, naive and ours in turns, from decoded frames to moved weights."
+    "Time a training step on the CPU, naive and ours alternately, from decoded frames to updated weights."
     cfg,gen = cfg or step_config(),torch.Generator().manual_seed(0)
     raw = torch.randint(0, 256, (batch, cfg.clip[0], *frame, 3), dtype=torch.uint8, generator=gen)
     index = random_patches(batch, n, cfg.grid, generator=gen)
     naive,ours = TrainStep(cfg, True, watch=Timer()),TrainStep(cfg, False, precision, compile, watch=Timer())
     with _threads(threads) as threads:
-        # the warm-up: compiling included
+        # the warm-up, compilation included
         loss = {k: s(raw, index).item() for k,s in dict(naive=naive, ours=ours).items()}
-        t = median_times(dict(naive=partial(naive, raw, index), ours=partial(ours, raw, index)), repeats,
-                         warmup=0)
+        steps = dict(naive=partial(naive, raw, index), ours=partial(ours, raw, index))
+        t = median_times(steps, repeats, warmup=0)
     setting = dict(device='cpu', threads=threads, batch=batch, n=n, frame=list(frame), precision=precision,
                    compile=compile, repeats=repeats)
     return dict(**setting, config=asdict(cfg), naive_seconds=t['naive'], seconds=t['ours'],
                 ratio=t['naive']/t['ours'],
                 naive_parts=naive.watch.medians(repeats), parts=ours.watch.medians(repeats),
                 naive_loss=loss['naive'], loss=loss['ours'],
-                says=f'a step takes {t["ours"]:.2f} s, the naive arrangement {t["naive"]:.2f} s: {t["naive"]/t["ours"]:.1f} times that')
+                says=f'a step takes {t["ours"]:.2f} s, the naive version {t["naive"]:.2f} s: '
+                     f'{t["naive"]/t["ours"]:.1f} times that')
 
 # %% ../../nbs/commands/06_bench.ipynb #c5ce4445
 def bench_muon(
@@ -210,7 +216,7 @@ def bench_muon(
     repeats:int=3,            # Timed rounds
     device:str|None=None,     # None: CUDA where there is one
 )->dict:  # Seconds of the gradients and of both optimizers, and Muon's share of a step with each
-    "Time Muon's part of a training step with our orthogonalisation and with PyTorch's, in turns."
+    "Time Muon's part of a training step with our orthogonalisation and with PyTorch's, alternately."
     cfg,device = cfg or TokConfig.tiny(),device or ('cuda' if torch.cuda.is_available() else 'cpu')
     gen = torch.Generator().manual_seed(0)
     raw = torch.randint(0, 256, (batch, *cfg.clip, 3), dtype=torch.uint8, generator=gen).to(device)
@@ -229,15 +235,15 @@ def bench_muon(
                 matrices=len(inner), seconds=t, share=share,
                 ratio=t['torch']/t['ours'], repeats=repeats, config=asdict(cfg),
                 says=f"Muon takes {share['ours']:.0%} of a step of {t['gradients']+t['ours']:.2f} s; with "
-                     "PyTorch's orthogonalisation it would be "
-                     f"{share['torch']:.0%} of {t['gradients']+t['torch']:.2f} s")
+                     f"PyTorch's orthogonalisation it would be {share['torch']:.0%} of "
+                     f"{t['gradients']+t['torch']:.2f} s")
 
 # %% ../../nbs/commands/06_bench.ipynb #4c2c56df
 def saved_bytes(
     f:Callable[[],object],        # Runs a forward pass
     weights:Sequence[Tensor]=(),  # Tensors that are not counted
 )->int:                           # Bytes kept for the backward pass
-    "Count the storages that autograd keeps, each once; works on any device, and where memory is only imagined."
+    "Count the storages that autograd keeps, each once; works on any device, `meta` as well."
     held = [w.untyped_storage() for w in weights]
     own,kept = set(map(id, held)),{}
     def pack(x):
@@ -282,17 +288,17 @@ def _peak(forward:Callable[[],Tensor])->int:
 
 # %% ../../nbs/commands/06_bench.ipynb #898d0e2f
 def memory_config()->TokConfig:
-    "Make the model whose memory is measured on a CPU: a quarter of the paper's pixels and, as in its L, three decoder layers for each of the video transformer."
+    "Make the model whose memory is measured on a CPU: a quarter of the paper's pixels, layers 2, 2 and 6."
     return TokConfig(clip=(128,64,64), plane=(32,8,8), enc_width=96, enc_heads=3, enc_layers=2,
                      cross_layers=2, dec_width=96, dec_heads=3, dec_layers=6)
 
 def bench_memory(
     cfg:TokConfig|None=None,  # The model; None: `memory_config()` on a CPU, the paper's S on a GPU
-    frames:Sequence[int]=(16,32,64,128,256),          # Clip lengths
-    n:int|None=None,  # Patches that are sampled; None means 3.125% of the clip in `cfg`
+    frames:Sequence[int]=(16,32,64,128,256),  # Clip lengths
+    n:int|None=None,             # Patches that are sampled; None means 3.125% of the clip in `cfg`
     ns:Sequence[int]|None=None,  # Numbers of patches at the length in `cfg`; None doubles from `n` up to all
-    device:str|None=None,                             # None: CUDA where there is one
-)->dict:                                              # Three lists of points: `sampled`, `all` and `by_n`
+    device:str|None=None,        # None: CUDA where there is one
+)->dict:                         # Three lists of points: `sampled`, `all` and `by_n`
     "Measure memory against clip length and against the number of sampled patches (paper, Figure 1a)."
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     cfg = cfg or (memory_config() if device=='cpu' else TokConfig.S())
@@ -313,19 +319,20 @@ def _memory_says(rows:dict[str,list[dict]], n:int)->str:
         first,last = points[0]['saved'],points[-1]['saved']
         return f'{last/first:.1f} times the memory' if first and last else 'more memory than there is'
     length = rows['sampled'][-1]['frames']/rows['sampled'][0]['frames']
-    return (f'a clip {length:g} times as long needs {times(rows["sampled"])} with {n} sampled patches, {times(rows["all"])} with all of them')
+    return (f'a clip {length:g} times as long needs {times(rows["sampled"])} with {n} sampled patches, '
+            f'{times(rows["all"])} with all of them')
 
 # %% ../../nbs/commands/06_bench.ipynb #0225f686
 def _spread(paths:Sequence[str|Path], k:int)->list[Path]:
-    "List video files, folders opened, and keep k of them that lie evenly apart."
+    "List video files, also those in folders, and keep k of them at even distances."
     def below(p):
         return sorted(f for f in p.rglob('*') if f.suffix.lower() in EXTENSIONS) if p.is_dir() else [p]
     gone = [str(p) for p in paths if not Path(p).exists()]
     if gone: raise VideoError(f'{gone[0]} does not exist: name a video file or a folder of them')
     files = [f for p in map(Path, paths) for f in below(p)]
     if not files:
-        raise VideoError(f'{", ".join(map(str, paths))}: no video file there, name a file or a folder of '
-                         'them')
+        raise VideoError(f'{", ".join(map(str, paths))}: no video file there, '
+                         'name a file or a folder of them')
     return files[::max(1, len(files)//k)][:k]
 
 # %% ../../nbs/commands/06_bench.ipynb #7bf73fe0
@@ -348,22 +355,21 @@ def bench_data(
     clips:int=8,                      # Samples a round
     repeats:int=3,                    # Timed rounds
 )->dict:                              # Clips a second of reader, cache and step, and which is the bottleneck
-    "Time what training draws, streamed from files and from a cache, and a training step; a `VideoError` says when there are no files."
+    "Time the reading of samples, from files and from a cache, and a training step; no files: a `VideoError`."
     cfg,device = cfg or TokConfig.tiny(),'cuda' if torch.cuda.is_available() else 'cpu'
     files = _spread(paths or bundled_clips(), clips)
     def loader(**where):
-        draws = TrainingSamples(ClipSource(files, cfg.clip[0], cfg.clip[1:], 1., progress=False, **where),
-                                cfg.grid, n, augment=False)
-        return DataLoader(draws, batch_sampler=[[k] for k in range(clips)], num_workers=workers,
+        source = ClipSource(files, cfg.clip[0], cfg.clip[1:], 1., progress=False, **where)
+        samples = TrainingSamples(source, cfg.grid, n, augment=False)
+        return DataLoader(samples, batch_sampler=[[k] for k in range(clips)], num_workers=workers,
                           persistent_workers=workers>0)
     with tempfile.TemporaryDirectory() as temp:
         loaders = dict(read=loader(stream=True), cached=loader(cache=cache or ClipCache(temp)))
-        # the warm-up fills the cache
-        t = median_times({k: partial(list, o) for k,o in loaders.items()}, repeats)
+        t = median_times({k: partial(list, o) for k,o in loaders.items()}, repeats)  # warm-up fills the cache
         raw = next(iter(loaders['read']))[0].expand(batch, -1, -1, -1, -1)
         del loaders
-    t['step'] = median_times(dict(step=partial(TrainStep(cfg, device=device), raw,
-                                               random_patches(batch, n, cfg.grid))), repeats)['step']
+    step = partial(TrainStep(cfg, device=device), raw, random_patches(batch, n, cfg.grid))
+    t |= median_times(dict(step=step), repeats)
     rates = dict(read=clips/t['read'], cached=clips/t['cached'], step=batch/t['step'])
     return dict(device=device, threads=torch.get_num_threads(), workers=workers, batch=batch, n=n,
                 clips=clips, files=len(files), config=asdict(cfg),
@@ -377,8 +383,8 @@ def count_operations(
 )->int:              # Floating-point operations; a multiplication and an addition are two
     "Count the matrix products of one training step, forward and backward."
     with torch.device('meta'):
-        tok,clip,index = CoordTok(cfg),torch.empty(batch, *cfg.clip, 3),torch.empty(batch, n, 3,
-            dtype=torch.long)
+        tok,clip = CoordTok(cfg),torch.empty(batch, *cfg.clip, 3)
+        index = torch.empty(batch, n, 3, dtype=torch.long)
     with FlopCounterMode(display=False) as ops: tok(clip, index).square().mean().backward()
     return ops.get_total_flops()
 
@@ -389,7 +395,7 @@ PEAKS = {'H200 NVL': 835e12, 'H200': 989e12, 'H100 NVL': 835e12, 'H100 PCIe': 75
 def chip_peak(
     name:str,        # What `torch.cuda.get_device_name` says
 )->float|None:       # Operations a second
-    "Look up how many dense bfloat16 operations a chip can do; None where we do not know."
+    "Look up how many dense bfloat16 operations a second a chip can do; None if it is unknown."
     return next((v for k,v in PEAKS.items() if k in name and 'Laptop' not in name
                  and ' D' not in name.split(k)[1]), None)
 
@@ -414,12 +420,12 @@ def bench_gpu(
 # %% ../../nbs/commands/06_bench.ipynb #6a23679f
 def _gpu_row(preset:str|TokConfig, compile:bool, batch:int, n:int, repeats:int)->dict:
     "Measure one setting; numbers stay None where memory ran out."
-    cfg,peak = preset if isinstance(preset, TokConfig) else getattr(TokConfig,
-        preset)(),chip_peak(torch.cuda.get_device_name())
+    cfg = preset if isinstance(preset, TokConfig) else getattr(TokConfig, preset)()
+    peak = chip_peak(torch.cuda.get_device_name())
     row = dict(preset=str(preset), compile=compile, batch=batch, n=n,
-               operations=count_operations(cfg, n, batch)) | dict.fromkeys(
-        ('seconds','clips_per_second','operations_per_second','share','peak_bytes'))
-    # nothing of the setting before
+               operations=count_operations(cfg, n, batch))
+    row |= dict.fromkeys(('seconds','clips_per_second','operations_per_second','share','peak_bytes'))
+    # forget the setting before
     torch.compiler.reset(); gc.collect(); torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()
     try: row |= _gpu_times(cfg, compile, batch, n, repeats, row['operations'], peak)
     except torch.OutOfMemoryError: pass
@@ -428,47 +434,49 @@ def _gpu_row(preset:str|TokConfig, compile:bool, batch:int, n:int, repeats:int)-
 def _gpu_times(cfg:TokConfig, compile:bool, batch:int, n:int, repeats:int, operations:int,
                peak:float|None)->dict:
     "Take the steps of one setting."
-    step,raw = TrainStep(cfg, False, 'bfloat16', compile, 'cuda'),torch.randint(0, 256, (batch, *cfg.clip, 3),
-        dtype=torch.uint8, device='cuda')
+    step = TrainStep(cfg, False, 'bfloat16', compile, 'cuda')
+    raw = torch.randint(0, 256, (batch, *cfg.clip, 3), dtype=torch.uint8, device='cuda')
     index = random_patches(batch, n, cfg.grid).cuda()
     s = median_times(dict(step=partial(step, raw, index)), repeats, warmup=3)['step']
-    return dict(seconds=s, clips_per_second=batch/s, operations_per_second=operations/s, share=peak
-                and operations/s/peak,
-                peak_bytes=torch.cuda.max_memory_allocated())
+    return dict(seconds=s, clips_per_second=batch/s, operations_per_second=operations/s,
+                share=peak and operations/s/peak, peak_bytes=torch.cuda.max_memory_allocated())
 
 # %% ../../nbs/commands/06_bench.ipynb #3fc26396
 def bench_decode(
-    model:str|TokConfig='384x8',  # A name for `from_pretrained`; 'S', 'B', 'L', '384x8' or a config: random weights
+    model:str|TokConfig='384x8',  # A pretrained name; or random weights: 'S', 'B', 'L', '384x8' or a config
     n_slices:int|None=None,       # As in `CoordTok.decode`
     repeats:int=3,                # Timed rounds
 )->dict:  # Seconds in 'auto' precision and in float32, and how many times longer float32 takes
-    "Time the decoding of one whole clip in both precisions, in turns."
+    "Time the decoding of one whole clip in both precisions, alternately."
     known = {k: partial(getattr(TokConfig, k)) for k in 'SBL'} | {'384x8': partial(step_config, context=1024)}
     config = model if isinstance(model, TokConfig) else known[model]() if model in known else None
-    tok = (CoordTok(config) if config else CoordTok.from_pretrained(model)).to('cuda'
-        if torch.cuda.is_available() else 'cpu')
+    tok = CoordTok(config) if config else CoordTok.from_pretrained(model)
+    tok = tok.to('cuda' if torch.cuda.is_available() else 'cpu')
     cfg,gen = tok.cfg,torch.Generator().manual_seed(0)
     planes = Triplane(*(torch.randn(1, *s, cfg.features, generator=gen) for s in cfg.plane_sizes.values()))
-    t = median_times({p: partial(tok.decode, planes, n_slices, precision=p) for p in ('auto','float32')},
-                     repeats)
-    what = (f'decode of {"x".join(map(str, cfg.clip))}, decoder of width {cfg.dec_width}, {cfg.dec_layers} layers, {cfg.dec_heads} heads, '
-            f'{cfg.context or "all"} coordinates a slice, {"random weights" if config else f"weights {model}"}')
+    ways = {p: partial(tok.decode, planes, n_slices, precision=p) for p in ('auto','float32')}
+    t = median_times(ways, repeats)
+    what = (f'decode of {"x".join(map(str, cfg.clip))}, decoder of width {cfg.dec_width}, '
+            f'{cfg.dec_layers} layers, {cfg.dec_heads} heads, '
+            f'{cfg.context or "all"} coordinates a slice, '
+            f'{"random weights" if config else f"weights {model}"}')
     return dict(device=tok.device.type, threads=torch.get_num_threads(), seconds_auto=t['auto'],
-                seconds_float32=t['float32'],
-                ratio=t['float32']/t['auto'], what=what, repeats=repeats, config=asdict(cfg),
-                says=f'a clip of {cfg.clip[0]} frames is decoded in {t["auto"]:.2f} s, in float32 in {t["float32"]:.2f} s')
+                seconds_float32=t['float32'], ratio=t['float32']/t['auto'], what=what, repeats=repeats,
+                config=asdict(cfg),
+                says=f'a clip of {cfg.clip[0]} frames is decoded in {t["auto"]:.2f} s, '
+                     f'in float32 in {t["float32"]:.2f} s')
 
 # %% ../../nbs/commands/06_bench.ipynb #02e38d0f
 BENCHES = dict(step=bench_step, muon=bench_muon, memory=bench_memory, data=bench_data, gpu=bench_gpu,
                decode=bench_decode)
 
 def run_bench(
-    names:Sequence[str]=tuple(BENCHES),       # Which, of `BENCHES`
+    names:Sequence[str]=tuple(BENCHES),     # Names of `benches`
     folder:str|Path|None=None,  # Where rows are stored: `data/results` in a checkout; None stores nothing
-    options:dict[str,dict]|None=None,         # Arguments by bench, such as dict(data=dict(workers=2))
-    benches:dict[str,Callable]=BENCHES,       # What there is to measure: another module may bring its own
-)->dict[str,dict]:                            # The rows
-    "Measure, say what was found, and store it; a `ValueError` lists the names there are."
+    options:dict[str,dict]|None=None,       # Arguments by bench, such as dict(data=dict(workers=2))
+    benches:dict[str,Callable]=BENCHES,     # What can be measured; another module may bring its own
+)->dict[str,dict]:                          # The rows
+    "Measure, print what was found, and store it; a `ValueError` lists the known names."
     unknown = [k for k in (*names, *(options or {})) if k not in benches]
     if unknown: raise ValueError(f'no bench {", ".join(unknown)}: there are {", ".join(benches)}')
     rows = {}
