@@ -23,7 +23,7 @@ def open_released(
     source:str|Path|dict,  # A `.pt` file, or its dict
     ema:bool=True,         # The averaged weights; False gives the raw ones
 )->dict[str,Tensor]:       # The state dict with released names
-    "Get the weights out of a released checkpoint without running anything in it; a `WeightsError` says what else it is."
+    "Read the weights of a released checkpoint, running no code in it; a `WeightsError` says what is wrong."
     if not isinstance(source, dict):
         path = Path(source)
         if not path.is_file(): raise WeightsError(f'{path}: no such file; give the path of a released .pt')
@@ -38,7 +38,8 @@ def open_released(
     state = {re.sub(r'^module\.', '', k):v for k,v in state.items()} if isinstance(state, dict) else {}
     if _KEY not in state:
         held = list(source)[:4] if isinstance(source, dict) else type(source).__name__
-        raise WeightsError(f'not a released diffusion transformer on planes: {_KEY} is missing from its {which!r} weights, it holds {held}')
+        raise WeightsError(f'not a released diffusion transformer on planes: {_KEY} is missing from its '
+                           f'{which!r} weights, it holds {held}')
     return state
 
 # %% ../../nbs/support/12_released_dit.ipynb #a1450061
@@ -51,25 +52,26 @@ def released_fields(
             'final_layer_xy.linear.bias')
     if lost := [k for k in need if k not in w]:
         raise WeightsError(f'released weights lack {", ".join(lost)}; the file is incomplete')
-    (d,f,p,_),n_xy,n_t,rows,out = (w[k].shape if k==_KEY else w[k].shape[1 if k.startswith('pos') else 0]
-                                   for k in need)
+    d,f,p,_ = w[_KEY].shape
+    n_xy,n_t = w['pos_embed_xy'].shape[1],w['pos_embed_t'].shape[1]
+    rows,out = len(w['y_embedder.embedding_table.weight']),len(w['final_layer_xy.linear.bias'])
     s = round(n_xy**.5)
     if s*s!=n_xy or n_t%s:
-        raise WeightsError(f'{n_xy} pieces of xy and {n_t} of yt are no square and a multiple of its side: '
-                           'not a released layout')
+        raise WeightsError(f'{n_xy} latent patches of xy and {n_t} of yt are no square and a multiple of its '
+                           'side: not a released layout')
     depth = 1+max((int(k.split('.')[1]) for k in w if k.startswith('blocks.')), default=0)
-    # SiT's habit: the last row is no class
+    # as in SiT, the last entry of the class table is no class
     known = dict(classes=1) if rows==1 else dict(classes=rows-1, class_dropout=.1)
     return dict(plane=(n_t//s*p,s*p,s*p), features=f, patch=p, width=d, depth=depth, gelu='tanh',
-        heads=heads or (16 if d==1152 else max(1, d//64)), doubled=out==2*p*p*f, **known)
+                heads=heads or (16 if d==1152 else max(1, d//64)), doubled=out==2*p*p*f, **known)
 
 # %% ../../nbs/support/12_released_dit.ipynb #7fe2c85d
 _RENAMES = [(r'^x_embedder_(\w\w)\.proj', r'embed.\1'), (r'^final_layer_(\w\w)', r'heads.\1'),
-            (r'^t_embedder', 'time'),
-    (r'^y_embedder\.embedding_table', 'classes'), (r'^pos_embed_t$', 'pos.over_time'),
-    (r'^pos_embed_xy$', 'pos.xy'), (r'^type_embed$', 'pos.plane'),
-    (r'adaLN_modulation\.1', 'cond'), (r'attn\.proj', 'attn.out'), (r'mlp\.fc1', 'mlp.0'),
-    (r'mlp\.fc2', 'mlp.2')]
+            (r'^t_embedder', 'time'), (r'^y_embedder\.embedding_table', 'classes'),
+            (r'^pos_embed_t$', 'pos.over_time'), (r'^pos_embed_xy$', 'pos.xy'),
+            (r'^type_embed$', 'pos.plane'),
+            (r'adaLN_modulation\.1', 'cond'), (r'attn\.proj', 'attn.out'), (r'mlp\.fc1', 'mlp.0'),
+            (r'mlp\.fc2', 'mlp.2')]
 
 def convert_released(
     w:dict[str,Tensor],  # State dict with released names
