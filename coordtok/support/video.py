@@ -81,11 +81,13 @@ def _new_file(path:Path):
     if not path.parent.is_dir():
         raise VideoError(f'cannot write {path}: the folder {path.parent} does not exist, create it first')
     try:
-        with replacing(path, suffix=path.suffix) as part: yield part     # FFmpeg chooses the format by the suffix
+        # FFmpeg chooses the format by the suffix
+        with replacing(path, suffix=path.suffix) as part: yield part
     except OSError as e:
         cause = e.__context__ or e                                       # what `replacing` made a sentence of
         if not isinstance(cause, (OSError, ValueError, av.FFmpegError)): raise cause from None
-        raise VideoError(f'cannot write {path} ({getattr(cause, "strerror", None) or cause}): choose a writable place '
+        raise VideoError(f'cannot write {path} ({getattr(cause, "strerror", None) or cause}): choose a '
+                         'writable place '
                          'and a name in .mp4, .mkv, .mov or .gif') from None
 
 # %% ../../nbs/support/05_video.ipynb #eec4f03a
@@ -120,7 +122,7 @@ def _frames(clip:Tensor) -> np.ndarray:
 # %% ../../nbs/support/05_video.ipynb #78ae1772
 def write_clip(
     path:str|os.PathLike,          # Where to; .gif makes a GIF, .mp4 .mkv .mov hold H.264
-    clip:Tensor|Iterable[Tensor],  # One clip, t h w 3, uint8 or float in [-1, 1]; or several to be written in a row
+    clip:Tensor|Iterable[Tensor],  # One clip, t h w 3, uint8 or float in [-1, 1]; or several in a row
     fps:float=25,                  # Frames per second
     crf:int=16,                    # Quality of H.264: 0 is lossless, 16 looks so, 28 is small
 ) -> Path:                         # The file
@@ -207,7 +209,8 @@ _NO_CLOCK = np.zeros(0, np.int64), 0., False, None
 
 @lru_cache(maxsize=64)
 def _time_table(path:Path, stamp:tuple) -> tuple[np.ndarray, float, bool, frozenset|None]:
-    "Sorted pts of all frames, seconds per tick, are all groups closed, pts of key frames; `stamp` tells a changed file."
+    "List the pts of all frames, seconds a tick, whether all groups are closed, and the pts of key frames."
+    # `stamp` changes with the file, so that the cache does not answer for an old one
     stamps = []
     with _open(path) as (box, stream):
         packets, second = _noting(box.demux(stream), stamps), float(stream.time_base)
@@ -303,7 +306,8 @@ def _indexed(path:Path, start:int):
         if at == len(ticks): return
     for i, (frame, sound) in enumerate(_in_order(path)):
         if i >= start and not sound:
-            raise VideoError(f'{path} is damaged at frame {i}: {"ask for frames before it, or " if i else ""}get it again')
+            before = 'ask for frames before it, or ' if i else ''
+            raise VideoError(f'{path} is damaged at frame {i}: {before}get it again')
         if i >= at: yield i, frame
 
 # %% ../../nbs/support/05_video.ipynb #6b473c20
@@ -326,7 +330,7 @@ def _pixels(frame) -> Tensor:
 
 # %% ../../nbs/support/05_video.ipynb #c6c1f88f
 def _map_ahead(f, items, workers:int|None=None):
-    "Apply `f` in threads and yield in order, with few results waiting; without threads in a `DataLoader`'s worker."
+    "Apply `f` in threads and yield in order, with few results waiting; a `DataLoader` worker has no threads."
     if get_worker_info(): yield from map(f, items); return
     workers = workers or max(2, min(4, torch.get_num_threads()+1))
     with ThreadPoolExecutor(workers) as pool:
@@ -364,7 +368,7 @@ def _read(path:Path, fit, span:tuple, backend:str) -> list[Tensor]:
     "Read `span = (start, stride, n_frames)` with the better reader, each piece passed through `fit`."
     spread = span[1] >= 8 and path.suffix.lower() in ('.mp4', '.m4v', '.mov', '.mkv', '.webm')
     if backend == 'decord' or backend == 'auto' and spread and _decord():
-        with _open(path): pass           # the clear refusals, before decord speaks up
+        with _open(path): pass           # first our own errors, which are clearer than decord's
         try: return list(_map_ahead(fit, _decord_frames(path, *span)))
         except Exception as e:
             if backend == 'decord':
@@ -392,7 +396,7 @@ def read_clip(
     n_frames:int|None=128,               # Frames at most; None reads to the end
     size:int|tuple[int,int]|None=128,    # As in `resize_clip`; None keeps the file's size
     start:int=0,                         # First frame, counted from 0 in display order
-    stride:int=1,                        # Take every so many-th frame
+    stride:int=1,                        # Take every `stride`-th frame
     backend:str='auto',                  # 'auto', 'pyav' or 'decord'
     crop:bool=True,                      # As in `resize_clip`
 ) -> Tensor:                             # t h w 3 uint8; shorter than asked where the file is, never padded
@@ -403,10 +407,11 @@ def read_clip(
     parts = _read(path, fit, (start, stride, n_frames), backend)
     if not parts:
         frames = count_frames(path)
-        raise VideoError(f'{path} has {frames} frames, none is left at start={start}: choose a start below {frames}')
+        raise VideoError(f'{path} has {frames} frames, none is left at start={start}: choose a start below '
+                         f'{frames}')
     if len({p.shape[1:] for p in parts}) > 1:
         raise VideoError(f'{path} changes its frame size midway: pass a size')
-    # torch.cat waits for all cores, which hurts on a busy machine
+    # not torch.cat, which waits for all cores of a busy machine
     return torch.from_numpy(np.concatenate([p.numpy() for p in parts]))
 
 # %% ../../nbs/support/05_video.ipynb #8f28fb56
@@ -430,8 +435,8 @@ def read_list(
     files = [path.parent/line.strip() for line in lines if line.strip()]
     if not files: raise VideoError(f'{path} names no file: write it again')
     if gone := [f for f in files if not f.is_file()]:
-        raise VideoError(f'{path} names {len(files)} files, {len(gone)} of them are missing (the first: {gone[0]}): '
-                         'put them back, or write the list again')
+        raise VideoError(f'{path} names {len(files)} files, {len(gone)} of them are missing (the first: '
+                         f'{gone[0]}): put them back, or write the list again')
     return files
 
 # %% ../../nbs/support/05_video.ipynb #bfcdbf69
@@ -462,7 +467,7 @@ def _count(file:str) -> int|str:
     except VideoError as e: return str(e)
 
 def _remembered(index:Path|None) -> dict[str,list]:
-    "Read an index; one that cannot be read is made anew."
+    "Read an index; an unreadable one counts as empty."
     try: return json.loads(index.read_text(encoding='utf-8')) if index else {}
     except (OSError, ValueError): return {}
 
@@ -489,13 +494,13 @@ def frame_counts(
 
 # %% ../../nbs/support/05_video.ipynb #153e13e2
 class VideoFolder(Dataset):
-    "The clips of all video files below a folder, as uint8 tensors t h w 3; broken files are named once and left out."
+    "Clips of all video files below a folder, uint8 t h w 3; broken files are named once and left out."
     def __init__(self,
         root:str|os.PathLike|Sequence,          # A folder, or a list of files
         n_frames:int=128,                       # Frames per clip
         size:int|tuple[int,int]|None=128,       # As in `resize_clip`
         stride:int=1,                           # Take every `stride`-th frame
-        min_frames:int|None=None,               # Least frames of a short file's only clip; None: full clips only
+        min_frames:int|None=None,  # Least frames of a short file's only clip; None: full clips only
         random_start:bool=False,                # A new random start whenever a clip is asked for
         generator:torch.Generator|None=None,    # For `random_start`; None is torch's own
         backend:str='auto',                     # As in `read_clip`
@@ -549,5 +554,5 @@ class VideoFolder(Dataset):
 
     def __len__(self) -> int: return len(self.clips)
     def __repr__(self) -> str:
-        return (f'{len(self.files)} files -> {len(self)} clips of {self.n_frames} frames at stride {self.stride}, '
-                f'{len(self.skipped)} files broken, {len(self.short)} too short')
+        return (f'{len(self.files)} files -> {len(self)} clips of {self.n_frames} frames at stride '
+                f'{self.stride}, {len(self.skipped)} files broken, {len(self.short)} too short')
