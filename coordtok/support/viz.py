@@ -89,7 +89,7 @@ def show_strip(
 ) -> Axes:                       # The axis drawn on
     "Draw `n` frames side by side; raises `ValueError` for what is no clip, or a wrong number of `frames`."
     pixels = _frames(clip)
-    names = range(len(pixels)) if frames is None else list(frames)
+    names = range(len(pixels)) if frames is None else np.asarray(frames).tolist()
     if len(names) != len(pixels):
         raise ValueError(f'expected {len(pixels)} names in frames, got {len(names)}')
     strip,shown = _lay_out(pixels, n)
