@@ -33,7 +33,7 @@ class PatchPositions(nn.Module):
         "Look positions up."
         if self.lookup=='float':
             last = last_index(self.grid, index.device)
-            index = (unit_coords(index, self.grid)*last).long()   # truncation: off by one at some sizes
+            index = (unit_coords(index, self.grid)*last).long()   # truncation: off by one at some grid sizes
         if len(self.tables)==1: return self.tables[0][index.unbind(-1)]
         return sum(t[i] for t,i in zip(self.tables, index.unbind(-1)))
 
@@ -53,10 +53,9 @@ class Decoder(nn.Module):
         planes:Triplane,  # The latent
         index:Tensor,     # Patch indices (t, x, y), b n 3 long
     )->Tensor:            # Patches, b n p
-        "Predict the patches at `index`; they attend to one another, so company matters."
+        "Predict the patches at `index`, which attend to one another: they are an attention set."
         coords = unit_coords(index, self.cfg.grid)
-        # float32 under autocast, too
-        reads = cosine_weighting(read_triplane(planes, coords), coords, self.cfg.waves)
+        reads = cosine_weighting(read_triplane(planes, coords), coords, self.cfg.waves)   # float32
         x = self.embed(reads.to(self.embed.weight.dtype)) + self.pos(index)
         for block in self.blocks: x = block(x)
         return self.project(self.norm(x))
