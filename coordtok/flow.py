@@ -388,7 +388,6 @@ def _sde_grid(steps:int, form:str, last:str|None, size:float, start:float)->list
         if isinstance(steps, int) and steps>1: steps -= 1
     return _grid(EPS if str(form).lower()=='sbdm' else start, 1-size, steps)
 
-# %% ../nbs/30_flow.ipynb #4cfed263
 @torch.no_grad()
 def sample_sde(
     model:Model,                                      # Answers `model(x, t)`
