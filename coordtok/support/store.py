@@ -64,7 +64,7 @@ def to_disk(
 def digest(
     path:str|Path,      # A file
 )->dict[str,int|str]:   # Its `bytes` and its `sha256`
-    "Measure a file, so that a damaged copy can be told from the real one."
+    "Measure a file, so that a damaged copy is noticed."
     total,size = hashlib.sha256(),0
     with open(path, 'rb') as f:
         while block := f.read(1<<20): total.update(block); size += len(block)
@@ -171,7 +171,7 @@ def prune(
         if not best or s!=best['step']: _remove(store, store.path(s))
 
 def sweep(
-    store:Store,  # Where; nobody may be writing there
+    store:Store,  # Where; no process may be writing there
 ):
     "Remove the unfinished folders that a kill left."
     for p in store.folder.glob('.step-*.tmp'): shutil.rmtree(p, ignore_errors=True)

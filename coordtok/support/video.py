@@ -299,7 +299,7 @@ def _indexed(path:Path, start:int):
     (ticks, _, _, keys), at = _table(path) if start else _NO_CLOCK, 0
     if 0 < len(ticks) <= start: return
     if keys:
-        with suppress(VideoError):                        # reading from the front will tell more
+        with suppress(VideoError):                        # then the file is read from the front
             for i, frame in _after_jump(path, start, ticks, keys):
                 yield i, frame
                 at = i+1
