@@ -85,6 +85,7 @@ def tidy(nb):
         if out['output_type'] == 'stream': return out['name'] == 'stderr' and re.search(r'\d+%\|', ''.join(out['text']))
         return 'application/vnd.jupyter.widget-view+json' in out.get('data', {}) and re.search(
             r'\d+%\||\d+\w* \[', ''.join(out['data'].get('text/plain', '')))
+    nb.get('metadata', {}).pop('jupytext', None)
     for cell in nb['cells']:
         if cell['cell_type'] != 'code': continue
         cell['outputs'] = [o for o in cell['outputs'] if not bar(o)]
