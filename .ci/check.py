@@ -108,6 +108,8 @@ def notebooks_readable():
         if wide: found.append(f'{name}: {len(wide)} lines are wider than {WIDTH} columns, such as one of {wide[0][1]} in cell {wide[0][0]}')
         bars = [c.id for c in code for o in c.get('outputs', []) if not course.tidy(dict(cells=[dict(c, outputs=[o])]))['cells'][0]['outputs']]
         if bars: found.append(f'{name}: holds a progress bar that stands still, in cell {bars[0]}: python .ci/course.py')
+        unfolded = [c.id for c in code if course.hidden(c) and not c.metadata.get('jupyter')]
+        if unfolded: found.append(f'{name}: the hidden cell {unfolded[0]} is not folded: python .ci/course.py')
         shown = sum(c.source.count('expect_fail(') for c in code if not re.search(r'^#\|\s*hide', c.source, re.M))
         if shown > REFUSALS: found.append(f'{name}: shows {shown} expected failures, more than {REFUSALS}: hide the guards')
     return found

@@ -1,4 +1,4 @@
-"""Keep the course together: the reading order, the line under each title, folded answers, no frozen progress bars.
+"""Keep the course together: the reading order, the line under each title, folded cells, no frozen progress bars.
 
     python .ci/course.py      put the line with the badge and the links under every title, and tidy every notebook
 
@@ -33,6 +33,11 @@ def link(path, to, before='', after=''):
     "Write a link from one notebook to another one, named without its number."
     name = re.sub(r'^\d\d_', '', to.stem).replace('_', ' ')
     return f'[{before}{name}{after}]({os.path.relpath(to, path.parent)})'
+
+
+def hidden(cell):
+    "Tell whether a cell is marked as none that a reader needs."
+    return bool(re.search(r'^#\|\s*hide', ''.join(cell['source']), re.M))
 
 
 def title(path):
@@ -80,7 +85,7 @@ def header(path):
 
 
 def tidy(nb):
-    "Drop progress bars from the outputs of a notebook, for saved they stand still at 0%; fold the answers to exercises."
+    "Drop progress bars from the outputs, for saved they stand still at 0%; fold answers to exercises and hidden cells."
     def bar(out):
         if out['output_type'] == 'stream': return out['name'] == 'stderr' and re.search(r'\d+%\|', ''.join(out['text']))
         return 'application/vnd.jupyter.widget-view+json' in out.get('data', {}) and re.search(
@@ -89,7 +94,7 @@ def tidy(nb):
     for cell in nb['cells']:
         if cell['cell_type'] != 'code': continue
         cell['outputs'] = [o for o in cell['outputs'] if not bar(o)]
-        if answer(cell): cell['metadata'] = dict(FOLDED)
+        cell['metadata'] = dict(FOLDED) if answer(cell) or hidden(cell) else {}
     return nb
 
 
