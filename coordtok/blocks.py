@@ -28,7 +28,7 @@ class Attention(nn.Module):
         x:Tensor,              # Tokens that ask, b n d
         kv:Tensor|None=None,   # Tokens that are asked, b m d
         mask:Tensor|None=None, # Bool, True where a key may be read, or float added to the logits; b 1 1 m
-    )->Tensor:                 # Answers, b n d
+    )->Tensor:                 # What each token gets, b n d
         "Attend."
         q = rearrange(self.q(x), 'b n (h d) -> b h n d', h=self.heads)
         k,v = rearrange(self.kv(x if kv is None else kv), 'b m (two h d) -> two b h m d', two=2, h=self.heads)

@@ -28,7 +28,7 @@ class TokConfig:
     dec_heads:int=16 # Attention heads of the decoder
     dec_layers:int=24 # Layers of the decoder
     query:str='learned' # Query tokens: 'learned' (the paper) or 'pooled' from the video tokens
-    waves:int=1 # Cosine waves along the axis that a plane lacks; 1 is the paper's plain reading
+    waves:int=1 # Cosine waves along the axis that a plane lacks, from 0 on; 1 is the paper's plain reading
     pos:str='table' # Decoder positions: 'table', one vector per patch (the paper), or 'axes', a sum of three
     context:int=0 # Size of an attention set: patches that are decoded together; 0 means all (the paper)
     pad:str='exclude' # Padded tokens: 'exclude', or 'bias', the released code's +1 on their logits

@@ -75,7 +75,7 @@ def read_triplane(
 # %% ../nbs/12_triplane.ipynb #65a535b7
 def cosines(
     u:Tensor,  # Positions in [0, 1], any shape
-    k:int,     # Number of waves
+    k:int,     # Number of waves, 0 to k-1
 )->Tensor:     # 1, cos(pi u), cos(2 pi u) ...: the same shape with a last axis of k more
     "Evaluate the k slowest cosine waves of an axis."
     return torch.cos(math.pi*u[..., None].float()*torch.arange(k, device=u.device))
