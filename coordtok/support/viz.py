@@ -224,7 +224,7 @@ def show_plane(
     ax:Axes|None=None,                  # Where to draw; a new figure without one
     title:str|None=None,                # Above the picture
     channels:bool=False,                # One grey tile a channel in place of colours
-    period:tuple[int,int]|None=None,    # Rows, columns of a latent patch: see above
+    period:tuple[int,int]|None=None,    # Rows, columns of a sub-embedding: see above
 ) -> Axes:                              # The axis drawn on
     "Draw a feature plane as a picture; raises `ValueError` for another number of axes or a wrong `period`."
     if plane.ndim != 3: raise ValueError(f'expected a plane (h w f), got {tuple(plane.shape)}')
@@ -247,7 +247,7 @@ def show_planes(
     i:int=0,                                # Which clip of the batch
     title:str|None=None,                    # Above the three
     channels:bool=False,                    # Grey tiles in place of colours
-    period:tuple[int,int,int]|None=None,    # Tokens of a latent patch along t, x, y, as in `show_plane`
+    period:tuple[int,int,int]|None=None,    # Tokens of a sub-embedding along t, x, y, as in `show_plane`
 ) -> Figure:                                # Three pictures
     "Draw the three planes of one clip; raises `ValueError` unless there are three of them (b h w f)."
     if len(planes) != 3 or any(p.ndim != 4 for p in planes):
@@ -303,8 +303,8 @@ def _block(ax:Axes, index:Tensor, grid:tuple[int,int,int], title:str|None) -> No
     t,x,y = index.T
     ax.scatter(t, y, x, s=8, color=PALETTE['blue'], alpha=0.6, linewidths=0)
     ax.set(xlim=(0, grid[0]), ylim=(0, grid[2]), zlim=(grid[1], 0), xticks=[], yticks=[], zticks=[])
-    ax.set_xlabel(f't < {grid[0]}', labelpad=-12); ax.set_ylabel(f'y < {grid[2]}', labelpad=-12)
-    ax.set_zlabel(f'x < {grid[1]}', labelpad=-12)
+    ax.set_xlabel(f't ({grid[0]})', labelpad=-12); ax.set_ylabel(f'y ({grid[2]})', labelpad=-12)
+    ax.set_zlabel(f'x ({grid[1]})', labelpad=-12)
     ax.set_box_aspect((2, 1, 1), zoom=1)
     ax.view_init(elev=18, azim=-65)
     if title: ax.set_title(title, y=0.95)
