@@ -80,6 +80,7 @@ def header(path):
     line = [f'[![Open in Colab]({BADGE})](https://colab.research.google.com/github/{REPO}/blob/main/{where})']
     if k: line.append(link(path, order[k-1], '← '))
     line.append(f'[the course]({os.path.relpath(NBS/"index.ipynb", path.parent)})')
+    line.append(f'[words]({os.path.relpath(NBS/"10_config.ipynb", path.parent)}#glossary)')
     if k+1 < len(order): line.append(link(path, order[k+1], after=' →'))
     return ' · '.join(line)
 
