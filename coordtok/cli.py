@@ -95,9 +95,11 @@ def run_decode(
     file.check(tok)
     bar = tqdm(enumerate(file.n_frames), 'decoding', total=len(file.n_frames), unit='clip', leave=False,
                disable=None)
-    clips = (tok.decode(file.planes.map(lambda o: o[i:i+1]), frames=slice(0, n), precision=a.precision)[0]
-             for i,n in bar)
-    write_clip(a.output, clips, fps=file.fps)
+    def clip(i, n):
+        planes = file.planes.map(lambda o: o[i:i+1])
+        # `write_clip` refuses what lies far outside
+        return tok.decode(planes, frames=slice(0, n), precision=a.precision)[0].clamp(-1, 1)
+    write_clip(a.output, (clip(i, n) for i,n in bar), fps=file.fps)
     print(f'{a.output}: {sum(file.n_frames)} frames at {file.fps:g} per second, '
           f'{time.perf_counter()-start:.1f} s')
 
@@ -121,6 +123,7 @@ def run_demo(
     a:argparse.Namespace,  # Parsed options
 ):
     "Encode a bundled clip and write figures/demo.mp4 and figures/demo.png, input beside reconstruction."
+    check_folder(a.out)
     tok,out = load_model(a.model),Path(a.out)
     out.mkdir(parents=True, exist_ok=True)
     clip = read_clip(bundled_clip(a.clip), tok.cfg.clip[0], tok.cfg.clip[1:])
@@ -159,12 +162,12 @@ def run_eval(
     found = differences(json.loads(old.read_text()), asked) if old.exists() else {}
     said = ', '.join(f'{k} was {was}, now {now}' for k,(was,now) in found.items() if k in asked)
     if said: raise ValueError(f'{old} holds another evaluation ({said}): add --name for this one')
-    row = evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep)
-    if not state.is_main_process: return
-    path = record(a.results, name, model=tok.name, model_hash=tok.hash, **asked, precision=a.precision,
-                  seconds=time.perf_counter()-start, **row)
-    print(f'{row["n_clips"]} clips ({row["left_out"]} left out): PSNR {row["psnr"]:.2f} dB, '
-          f'SSIM {row["ssim"]:.3f}, whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
+    def save(row):
+        path = record(a.results, name, model=tok.name, model_hash=tok.hash, **asked, precision=a.precision,
+                      seconds=time.perf_counter()-start, **row)
+        print(f'{row["n_clips"]} clips ({row["left_out"]} left out): PSNR {row["psnr"]:.2f} dB, '
+              f'SSIM {row["ssim"]:.3f}, whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
+    evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep, save=save)
 
 # %% ../nbs/commands/08_cli.ipynb #8034d80d
 def run_benches(
@@ -172,7 +175,9 @@ def run_benches(
 ):
     "Measure this machine: ratios in one run, medians, both sides warmed up."
     if a.threads: torch.set_num_threads(a.threads)
-    if a.results: Path(a.results).mkdir(parents=True, exist_ok=True)
+    if a.results:
+        check_folder(a.results)
+        Path(a.results).mkdir(parents=True, exist_ok=True)
     data = dict(paths=[str(f) for f in video_files(a.data)]) if a.data else {}
     names = a.names or [k for k in BENCHES if k!='data' or data]
     run_bench(names, a.results, dict(data=data) if data else None, BENCHES|GENERATION_BENCHES)

@@ -316,6 +316,8 @@ class SiT(HubModel, nn.Module, coders={DiTConfig: (asdict, lambda d: DiTConfig(*
         cfg:DiTConfig=DiTConfig.tiny(),  # Size
     ):
         super().__init__()
+        if not isinstance(cfg, DiTConfig):
+            raise TypeError("expected a DiTConfig; for saved weights use SiT.from_pretrained('tiny_dit')")
         n,d = cfg.patch**2*cfg.features,cfg.width
         self.cfg = cfg
         self.embed = nn.ModuleDict({k:nn.Linear(n, d) for k in cfg.grids})

@@ -36,6 +36,8 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
         cfg:TokConfig=TokConfig.tiny(),  # Geometry and width
     ):
         super().__init__()
+        if not isinstance(cfg, TokConfig):
+            raise TypeError("expected a TokConfig; for saved weights use CoordTok.from_pretrained('tiny')")
         self.cfg,self.encoder,self.decoder = cfg,Encoder(cfg),Decoder(cfg)
     def forward(self,
         clip:Tensor,                # Clips in [-1, 1], b t h w 3
@@ -54,6 +56,8 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
         seed:int=0,                     # Seed of the positions that refinement samples
     )->Triplane:                        # The planes, float32
         "Encode clips into planes; a `ValueError` says what does not fit."
+        if not hasattr(refine, '__index__') or refine<0:
+            raise ValueError(f'refine={refine!r} must be a whole number of at least 0')
         clip,n = prepare_clip(clip, n_frames, self.cfg, self.device)
         context = partial(precision_context, self.device, precision)
         with context(): planes = self.encoder(clip, n).map(Tensor.float)

@@ -9,7 +9,7 @@ __all__ = ['NUMBERS', 'EvalClips', 'read_results', 'evaluate_files']
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -92,6 +92,7 @@ def evaluate_files(
     workers:int=0,             # Processes that read clips
     progress:bool=True,        # Show a bar
     keep:str|Path|None=None,   # File for the numbers of every clip, a JSON line each; None keeps none
+    save:Callable[[dict],None]|None=None, # Called with the means, in the first process only
 )->dict[str,float]:            # Means over the clips, `n_clips`, and how many were `left_out`
     "Measure whole clips, from where an earlier call stopped; a `VideoError` if no clip could be read."
     if batch<1: raise ValueError(f'batch={batch} must be at least 1')
@@ -122,16 +123,17 @@ def evaluate_files(
     done = read_results(part)
     rows = [done[k] for k in sorted(done)]
     good = [r for r in rows if 'psnr' in r]
+    left = [r['left_out'] for r in rows if 'left_out' in r]
+    values = torch.tensor([[r[k] for k in NUMBERS] for r in good], dtype=torch.float64).view(-1, len(NUMBERS))
+    means = dict(zip(NUMBERS, values.mean(0).tolist()), n_clips=len(good), left_out=len(left))
     state.wait_for_everyone()                # all have read
     if state.is_main_process:
+        for why in left[:5]: warnings.warn(f'left out: {why}')
+        if save and good: save(means)
         if keep:
             with replacing(keep) as path: path.write_text(''.join(json.dumps(r)+'\n' for r in rows))
-        shutil.rmtree(part, ignore_errors=True)
-    left = [r['left_out'] for r in rows if 'left_out' in r]
-    if state.is_main_process:
-        for why in left[:5]: warnings.warn(f'left out: {why}')
+        shutil.rmtree(part, ignore_errors=True)   # only now: if the disk is full, the next call goes on here
     if not good:
         raise VideoError(f'none of {len(rows)} clips could be read: name videos that play and have '
                          f'{tok.cfg.clip[0]} frames; the first: {left[0]}')
-    means = torch.tensor([[r[k] for k in NUMBERS] for r in good], dtype=torch.float64).mean(0)
-    return dict(zip(NUMBERS, means.tolist()), n_clips=len(good), left_out=len(left))
+    return means

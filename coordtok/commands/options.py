@@ -90,7 +90,7 @@ SHARED = {
     '--precision': dict(default='auto'),
     '--threads': dict(type=at_least(1), help='CPU threads'),
     '--results': dict(help='folder for the row'),
-    '--name': dict(help='name of the row'),
+    '--name': dict(type=_plain, help='name of the row'),
 }
 CACHE = {
     '--cache': dict(help='folder for decoded files, shared by all processes and runs'),
@@ -103,7 +103,7 @@ RUN = {
     '--tracker': dict(default='tensorboard', choices=['tensorboard','wandb','none'], help='where curves go'),
     '--threads': {},
     '--results': dict(help='folder for the row (default: the out folder)'),
-    '--name': dict(type=_plain, help='name of the row (default: that of the out folder)'),
+    '--name': dict(help='name of the row (default: that of the out folder)'),
 }
 
 # %% ../../nbs/commands/03_options.ipynb #4de69b47

@@ -117,6 +117,13 @@ def _frames(clip:Tensor) -> np.ndarray:
     if clip.ndim != 4 or clip.shape[-1] != 3 or not clip.numel():
         raise ValueError(f'write_clip takes one clip (t, h, w, 3), got shape {tuple(clip.shape)}: pick one '
                          'of a batch as out[0]')
+    if clip.is_floating_point():
+        low, high = clip.aminmax()
+        if not (low >= -4 and high <= 4):             # not True for NaN, either
+            raise ValueError(f'a float clip must lie in [-1, 1], this one is from {low:g} to {high:g}: pass '
+                             'bytes as uint8')
+    elif clip.dtype != torch.uint8:
+        raise ValueError(f'write_clip takes uint8, or float in [-1, 1], got {clip.dtype}: convert it')
     return to_uint8(clip).contiguous().numpy()
 
 # %% ../../nbs/support/05_video.ipynb #78ae1772
@@ -126,12 +133,12 @@ def write_clip(
     fps:float=25,                  # Frames per second
     crf:int=16,                    # Quality of H.264: 0 is lossless, 16 looks so, 28 is small
 ) -> Path:                         # The file
-    "Write a clip to a file; raises `ValueError` for a wrong shape, `VideoError` where the file cannot be."
+    "Write a clip to a file; a `ValueError` says what is wrong with the clip, a `VideoError` with the file."
     path, clips = Path(path), [clip] if isinstance(clip, (Tensor, np.ndarray)) else clip
     if not fps > 0: raise ValueError(f'fps={fps} must be above 0')
     if not 0 <= crf <= 51: raise ValueError(f'crf={crf} must be from 0 to 51')
     parts = map(_frames, clips)
-    head = next(parts, None)                     # a wrong shape is refused before a file is touched
+    head = next(parts, None)                     # a wrong clip is refused before a file is touched
     if head is None: raise ValueError('write_clip got no clip: pass at least one')
     frames = chain(head, chain.from_iterable(parts))
     with _new_file(path) as part:
@@ -467,9 +474,14 @@ def _count(file:str) -> int|str:
     except VideoError as e: return str(e)
 
 def _remembered(index:Path|None) -> dict[str,list]:
-    "Read an index; an unreadable one counts as empty."
-    try: return json.loads(index.read_text(encoding='utf-8')) if index else {}
-    except (OSError, ValueError): return {}
+    "Read an index; a `ValueError` refuses another kind of file, which would be overwritten."
+    if not index or not index.exists(): return {}
+    try: old = json.loads(index.read_text(encoding='utf-8') or '{}')
+    except (OSError, ValueError): old = None
+    def entry(o): return isinstance(o, list) and len(o) == 2 and isinstance(o[0], list)
+    if not isinstance(old, dict) or not all(map(entry, old.values())):
+        raise ValueError(f'{index} is no index of frame counts: name another file, or remove it')
+    return old
 
 def frame_counts(
     files:Sequence[str|os.PathLike],     # Video files

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from os import replace as move
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -138,13 +138,24 @@ def _check_state(model:nn.Module, state:dict[str,Tensor])->dict[str,Tensor]:
                            f'with {len(odd)-1} more')
     return state
 
+# a field that only one kind of model has, and what that model is
+_KINDS = dict(enc_patch=('a tokenizer', 'CoordTok'), depth=('a diffusion transformer', 'SiT'))
+
 def _read_config(path:Path, kind:type)->object:
-    "Read a config, or raise a `WeightsError` that names the file."
-    try:
-        fields = json.loads(path.read_text())
-        return kind(**fields.get('cfg', fields))
-    except (ValueError,TypeError,AttributeError,OSError) as e:
-        raise WeightsError(f'{path}: not a {kind.__name__} ({e})') from None
+    "Read a config, or raise a `WeightsError` that says what the file holds instead."
+    none,known = f'{path}: not a {kind.__name__}',{f.name for f in fields(kind)}
+    try: given = json.loads(path.read_text())
+    except (ValueError,OSError): given = None
+    if isinstance(given, dict): given = given.get('cfg', given)
+    if not isinstance(given, dict): raise WeightsError(f'{none} (no JSON object can be read)')
+    for k,(what,cls) in _KINDS.items():
+        if k in given and k not in known:
+            raise WeightsError(f'{path.parent} holds {what}: load it with {cls}.from_pretrained')
+    if odd := [k for k in given if k not in known]:
+        raise WeightsError(f'{none} (there is no field {odd[0]!r})')
+    try: return kind(**given)
+    except ValueError as e: raise WeightsError(f'{none} ({e})') from None
+    except (TypeError,AttributeError): raise WeightsError(f'{none} (a value is of the wrong kind)') from None
 
 # %% ../../nbs/support/10_weights.ipynb #fcdf3b21
 def model_card(
