@@ -92,14 +92,11 @@ class PerceptualNet(nn.Module):
         "Measure each pair."
         with torch.autocast(a.device.type, enabled=False): return self.net(a.float(), b.float()).flatten()
 
-# %% ../nbs/21_losses.ipynb #7279c4ff
-class LossError(RuntimeError):
-    "Weights that a loss needs are missing or damaged; the message says which file goes where."
-
+# %% ../nbs/21_losses.ipynb #d4853551
+# where the weights of LPIPS are kept, how they are fetched, checked and put together
 # torchvision's name, size in MB, smallest image side: VGG halves it four times, so 16 pixels become 1
 _TRUNKS = dict(vgg=('VGG16_Weights', 553, 16), alex=('AlexNet_Weights', 244, 31))
 
-# %% ../nbs/21_losses.ipynb #c16030d3
 def _trunk_file(
     kind:str,              # 'vgg' or 'alex'
     folder:str|Path|None,  # Where weights are kept; None means PyTorch's cache
@@ -109,7 +106,6 @@ def _trunk_file(
     url = getattr(models, _TRUNKS[kind][0]).IMAGENET1K_V1.url
     return url,Path(folder or Path(torch.hub.get_dir())/'checkpoints').expanduser()/url.rsplit('/', 1)[1]
 
-# %% ../nbs/21_losses.ipynb #d4853551
 def _trunk(
     kind:str,              # 'vgg' or 'alex'
     folder:str|Path|None,  # Where weights are kept; None means PyTorch's cache
@@ -131,7 +127,7 @@ def _trunk(
                         f'and it could not be fetched ({e}): download {url} where there is a network '
                         "and copy it there, or use net='random' for a dry run") from e
 
-# %% ../nbs/21_losses.ipynb #c26fdd77
+# %% ../nbs/21_losses.ipynb #fc4faa7a
 def _random_trunk(
     shapes:dict[str,tuple[int,...]],  # Shape of each weight
     seed:int,                         # Of the random numbers
@@ -142,13 +138,13 @@ def _random_trunk(
         return torch.randn(s, generator=g)*(2/(s[0]*prod(s[2:])))**.5 if len(s)==4 else torch.zeros(s)
     return {k: draw(s) for k,s in shapes.items()}
 
-# %% ../nbs/21_losses.ipynb #fc4faa7a
 def _lpips(
     kind:str,                                # 'vgg' or 'alex'
     trunk:Callable[[dict],dict[str,Tensor]], # Gives the classifier's weights from their names and shapes
 )->nn.Module:                                # The network of the `lpips` package, version 0.1
     "Put a classifier's weights and the learned weights of LPIPS together."
     import lpips                                                     # here: it takes seconds to load
+    # on `meta` nothing is allocated; otherwise 124 million numbers, which LPIPS does not use, would be drawn
     with warnings.catch_warnings(), torch.device('meta'):
         # lpips uses a deprecated name of torchvision
         warnings.simplefilter('ignore')
@@ -163,7 +159,6 @@ def _lpips(
     net.load_state_dict(state, assign=True)                          # strict: nothing is left on `meta`
     return net.to(memory_format=torch.channels_last)
 
-# %% ../nbs/21_losses.ipynb #04f8fdc0
 @lru_cache(maxsize=4)
 def _cached_net(net:str, device:str, folder:str|None, seed:int)->PerceptualNet:
     "Build one network a process for each set of arguments."
@@ -174,6 +169,10 @@ def _cached_net(net:str, device:str, folder:str|None, seed:int)->PerceptualNet:
         kind,name = net,f'lpips-{net}'
         built = _lpips(kind, lambda _: _trunk(net, folder))
     return PerceptualNet(built, name, _TRUNKS[kind][2]).to(device)
+
+# %% ../nbs/21_losses.ipynb #04f8fdc0
+class LossError(RuntimeError):
+    "Weights that a loss needs are missing or damaged; the message says which file goes where."
 
 def perceptual_net(
     net:str='vgg',                     # 'vgg' (the paper), 'alex', or 'random': VGG with random weights
