@@ -111,7 +111,7 @@ def vary_views(
 
 # %% ../nbs/34_classifier.ipynb #4fff033f
 def fit_classifier(
-    views:Tensor,        # Grey views of real clips, n t h w
+    views:Tensor,        # Grey views of drawn clips, n t h w
     labels:Tensor,       # Their motions, n long
     steps:int=1600,      # Steps
     batch:int=24,        # Views a step
