@@ -55,6 +55,7 @@ def last_index(
     device:torch.device|str|None=None,     # Where the result lives
 )->Tensor:                                 # Largest index along each axis, at least 1; 3 long
     "Say where each axis ends, without a copy from the CPU."
+    # `torch.tensor(..., device=device)` would wait for a copy to the GPU; `torch.full` lets the GPU write it
     return torch.stack([torch.full((), max(1, n-1), device=device) for n in grid])
 
 # %% ../nbs/11_coords.ipynb #f2cb6fd9
