@@ -21,7 +21,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 NBS, LIB = ROOT/'nbs', ROOT/'coordtok'
-USERS = ('tutorials', 'ablations', 'paper')  # folders whose notebooks use the library and export nothing
 FRONT = ('core', 'cli')                      # modules at the top of the package, whose names people type
 WIDTH = 110                                  # columns of a line of code
 REFUSALS = 2                                 # expected failures that a notebook may show; the others are hidden guards
@@ -106,7 +105,7 @@ def notebooks_readable():
             if not any(c.source == course.INSTALL for c in code): found.append(f'{name}: has no install cell that works in Colab')
         wide = [(c.id, len(l)) for c in code for l in c.source.splitlines() if len(l) > WIDTH and not l.lstrip().startswith(('!', '#|'))]
         if wide: found.append(f'{name}: {len(wide)} lines are wider than {WIDTH} columns, such as one of {wide[0][1]} in cell {wide[0][0]}')
-        bars = [c.id for c in code for o in c.get('outputs', []) if not course.tidy(dict(cells=[dict(c, outputs=[o])]))['cells'][0]['outputs']]
+        bars = [c.id for c in code for o in c.get('outputs', []) if course.frozen_bar(o)]
         if bars: found.append(f'{name}: holds a progress bar that stands still, in cell {bars[0]}: python .ci/course.py')
         unfolded = [c.id for c in code if course.hidden(c) and not c.metadata.get('jupyter')]
         if unfolded: found.append(f'{name}: the hidden cell {unfolded[0]} is not folded: python .ci/course.py')
@@ -168,11 +167,11 @@ def arrows_point_down():
     modules = {module_of(p): height(p) for d in (NBS, NBS/'support', NBS/'commands') for p in d.glob('[0-9]*.ipynb') if exports(p)}
     for path in notebooks():
         name, cells = path.relative_to(ROOT), code_cells(path)
-        if path.parent.name in USERS:
+        if path.parent.name in course.USERS:
             if exports(path): found.append(f'{name}: exports, which only numbered notebooks of nbs/, support/ and commands/ do')
             first = next((l for source, _ in cells for l in source.splitlines() if re.match(r'\s*(from|import)\s', l)), '')
             if first != 'from coordtok.core import *': found.append(f'{name}: the first import is {first!r}, not from coordtok.core import *')
-        if path.parent.name in USERS or not exports(path): continue
+        if path.parent.name in course.USERS or not exports(path): continue
         named = next((m[1] for source, _ in cells if (m := re.search(r'^#\|\s*default_exp\s+(\S+)', source, re.M))), None)
         own = module_of(path)
         if named != own: found.append(f'{name}: writes the module {named}, not {own}')

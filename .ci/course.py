@@ -4,6 +4,7 @@
 
 `check.py` asks this file how a notebook should be; `execute.py` lets it tidy what was run.
 """
+import json
 import os
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT/'nbs'
 REPO = 'coordtok/coordtok'
-FOLDERS = 'support', 'commands', 'tutorials', 'ablations', 'paper'   # beside the lessons, which lie in nbs/ itself
+USERS = 'tutorials', 'ablations', 'paper'   # folders whose notebooks use the library and export nothing
 BADGE = 'https://colab.research.google.com/assets/colab-badge.svg'
 FOLDED = {'cellView': 'form', 'jupyter': {'source_hidden': True}}   # in Colab, in JupyterLab
 INSTALL = '#| hide\n#| eval: false\n![ -e /content ] && pip install -q git+https://github.com/' + REPO
@@ -19,14 +20,13 @@ INSTALL = '#| hide\n#| eval: false\n![ -e /content ] && pip install -q git+https
 
 def notebooks():
     "List all notebooks but the index, each folder in its own order: support, the lessons, commands, then those that only use them."
-    groups = [(NBS/'support').glob('*.ipynb'), NBS.glob('[0-9]*.ipynb'), *((NBS/d).glob('*.ipynb') for d in FOLDERS[1:])]
+    groups = [(NBS/'support').glob('*.ipynb'), NBS.glob('[0-9]*.ipynb'), *((NBS/d).glob('*.ipynb') for d in ('commands', *USERS))]
     return [path for group in groups for path in sorted(group)]
 
 
 def course():
     "List what a reader reads, in order: the lessons, the tutorials, then what the paper claims."
-    lessons, rest = sorted(NBS.glob('[0-9]*.ipynb')), ('tutorials', 'ablations', 'paper')
-    return lessons + [path for d in rest for path in sorted((NBS/d).glob('*.ipynb'))]
+    return sorted(NBS.glob('[0-9]*.ipynb')) + [path for d in USERS for path in sorted((NBS/d).glob('*.ipynb'))]
 
 
 def link(path, to, before='', after=''):
@@ -42,14 +42,12 @@ def hidden(cell):
 
 def title(path):
     "Read the title of a notebook and the line below it."
-    import json
     first = ''.join(json.loads(path.read_text(encoding='utf-8'))['cells'][0]['source']).splitlines()
     return first[0].removeprefix('# '), next((l.removeprefix('> ') for l in first if l.startswith('> ')), '')
 
 
 def minutes(path):
     "Estimate how long a notebook takes to read: 200 words, or 40 lines of code that are shown, a minute."
-    import json
     words = lines = 0
     for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
         text = ''.join(cell['source'])
@@ -75,7 +73,8 @@ def syllabus():
 
 def header(path):
     "Write the line under a title: the badge, the notebook before, the course, the notebook after."
-    order = course() if path in course() else sorted(path.parent.glob('*.ipynb'))
+    order = course()
+    if path not in order: order = sorted(path.parent.glob('*.ipynb'))
     k, where = order.index(path), path.relative_to(ROOT).as_posix()
     line = [f'[![Open in Colab]({BADGE})](https://colab.research.google.com/github/{REPO}/blob/main/{where})']
     if k: line.append(link(path, order[k-1], '← '))
@@ -85,16 +84,20 @@ def header(path):
     return ' · '.join(line)
 
 
+def frozen_bar(out):
+    "Tell whether an output is a progress bar."
+    if out['output_type'] == 'stream': return out['name'] == 'stderr' and bool(re.search(r'\d+%\|', ''.join(out['text'])))
+    data = out.get('data', {})
+    return 'application/vnd.jupyter.widget-view+json' in data and bool(
+        re.search(r'\d+%\||\d+\w* \[', ''.join(data.get('text/plain', ''))))
+
+
 def tidy(nb):
     "Drop progress bars from the outputs, for saved they stand still at 0%; fold answers to exercises and hidden cells."
-    def bar(out):
-        if out['output_type'] == 'stream': return out['name'] == 'stderr' and re.search(r'\d+%\|', ''.join(out['text']))
-        return 'application/vnd.jupyter.widget-view+json' in out.get('data', {}) and re.search(
-            r'\d+%\||\d+\w* \[', ''.join(out['data'].get('text/plain', '')))
     nb.get('metadata', {}).pop('jupytext', None)
     for cell in nb['cells']:
         if cell['cell_type'] != 'code': continue
-        cell['outputs'] = [o for o in cell['outputs'] if not bar(o)]
+        cell['outputs'] = [o for o in cell['outputs'] if not frozen_bar(o)]
         cell['metadata'] = dict(FOLDED) if answer(cell) or hidden(cell) else {}
     return nb
 
@@ -106,14 +109,15 @@ def answer(cell):
 
 
 def write_headers():
-    "Put the line under every title, and tidy."
+    "Put the line under every title, and tidy; the index has no such line."
     import nbformat
     from nbdev.clean import nbdev_clean
-    for path in notebooks():
+    for path in [*notebooks(), NBS/'index.ipynb']:
         nb = nbformat.read(path, as_version=4)
-        line = header(path)
-        if nb.cells[1].cell_type == 'markdown' and BADGE in nb.cells[1].source: nb.cells[1].source = line
-        else: nb.cells.insert(1, nbformat.v4.new_markdown_cell(line))
+        if path.stem != 'index':
+            if nb.cells[1].cell_type != 'markdown' or BADGE not in nb.cells[1].source:
+                nb.cells.insert(1, nbformat.v4.new_markdown_cell())
+            nb.cells[1].source = header(path)
         nbformat.write(tidy(nb), path)
         nbdev_clean(fname=str(path))
 

@@ -75,8 +75,8 @@ def gather_patches(
     "Read the patches at `index` alone; on the CPU an `IndexError` names the grid when one lies outside."
     _check_cut(clip.shape, patch)
     if index.ndim!=3 or index.shape[-1]!=3 or len(index) not in (1, len(clip)):
-        raise ValueError(f'index of shape {tuple(index.shape)} must be ({len(clip)}, n, 3), one list for '
-                         'each clip')
+        raise ValueError(f'index of shape {tuple(index.shape)} must be ({len(clip)}, n, 3), '
+                         'one list for each clip')
     (b,*size,_),(i,j,k),at = clip.shape,patch,index.device
     grid = [s//p for s,p in zip(size, patch)]
     # PyTorch would read index -1 as the last patch; on a GPU the question would make the processor wait

@@ -21,7 +21,7 @@ from .flow import INTERPOLANTS, PREDICTIONS, Coefficients, coefficients
 from .support.devices import no_autocast
 from .support.released_dit import convert_released, open_released, released_fields
 from .support.weights import HubModel, WeightsError, load_state, model_card
-from .tokenizer import CoordTok
+from .tokenizer import CoordTok, check_shapes
 from .triplane import Triplane, cut_plane, join_plane
 
 # %% ../nbs/31_dit.ipynb #a5726dce
@@ -350,11 +350,8 @@ class SiT(HubModel, nn.Module, coders={DiTConfig: (asdict, lambda d: DiTConfig(*
 
     def _checked(self, planes:Triplane, t:Tensor|float)->tuple[Triplane,Tensor]:
         "Bring planes and times to the model; a `ValueError` says what does not fit."
-        want = [(*s, self.cfg.features) for s in self.cfg.plane_sizes.values()]
-        if len(planes)!=3 or [tuple(o.shape[1:]) for o in planes]!=want or len({len(o) for o in planes})!=1:
-            raise ValueError(f'planes of shape {[tuple(o.shape) for o in planes]} do not fit this model, '
-                             f'which wants (b, ...) of {want}')
-        planes,b = Triplane(*planes),len(planes[0])
+        planes = check_shapes(planes, self.cfg, 'model')
+        b = len(planes.xy)
         if isinstance(t, (int,float)): t = torch.full((), float(t), device=self.device)
         t = torch.as_tensor(t).to(self.device)
         if t.ndim>1 or t.numel() not in (1,b):
@@ -425,8 +422,8 @@ class SiT(HubModel, nn.Module, coders={DiTConfig: (asdict, lambda d: DiTConfig(*
         dit,state = cls(DiTConfig(**released_fields(w, heads)|kw)),convert_released(w)
         dit.name = Path(source).stem if isinstance(source, (str,Path)) else 'official'
         if not torch.allclose(state.pop('pos.xy').float(), dit.pos.xy, atol=1e-4):      # ours are computed
-            raise WeightsError(f'{dit.name}: pos_embed_xy holds other positions than the fixed sines and '
-                               'cosines')
+            raise WeightsError(f'{dit.name}: pos_embed_xy holds other positions than '
+                               'the fixed sines and cosines')
         load_state(dit, state, dit.name)
         return dit.eval()
 

@@ -147,8 +147,8 @@ def _check_fit(dit:SiT, *sets:LatentSet)->None:
     "Raise a `ValueError` unless the latents are what the model was made for."
     c = dit.cfg
     if not c.mean:
-        raise ValueError(f'{dit.name} carries no statistics of its planes: make it with new_dit(latents, '
-                         'config)')
+        raise ValueError(f'{dit.name} carries no statistics of its planes: '
+                         'make it with new_dit(latents, config)')
     for latents in sets:
         if (latents.cfg.plane, latents.cfg.features)!=(c.plane, c.features):
             raise ValueError(f'{latents.folder} holds planes of {latents.cfg.plane} x '

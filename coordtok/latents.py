@@ -235,8 +235,8 @@ class LatentSet(Dataset):
         "Map a shard."
         try: return load_file(file)
         except Exception as e:
-            raise ValueError(f'{file} is damaged ({e}): delete it and start the same encoding '
-                             'again') from None
+            raise ValueError(f'{file} is damaged ({e}): '
+                             'delete it and start the same encoding again') from None
     def __len__(self)->int: return self.n
     def __getitem__(self, k:int)->tuple[Triplane,int]:
         if not 0<=k<self.n: raise IndexError(f'entry {k} of {self.n}')

@@ -208,8 +208,8 @@ def _check_fit(t:Trainer, tok:CoordTok, source:ClipSource, val:Sequence[Tensor])
         raise ValueError(f'the source cuts clips of {(source.n_frames,*source.size)}, the model takes '
                          f'{tok.cfg.clip}: make a source of that size')
     if t.cfg.n>math.prod(tok.cfg.grid):
-        raise ValueError(f'n={t.cfg.n} patches are more than the {math.prod(tok.cfg.grid)} of a clip: ask '
-                         'for fewer')
+        raise ValueError(f'n={t.cfg.n} patches are more than the {math.prod(tok.cfg.grid)} of a clip: '
+                         'ask for fewer')
     if t.world>len(source):
         raise ValueError(f'{t.world} processes and only {len(source)} clips: start fewer processes or add '
                          'videos, so that each sees its own')

@@ -110,10 +110,10 @@ def open_sets(
         raise ValueError(f'--val {a.val} are the training latents: '
                          'encode others, for instance with another --seed')
     if val.tokenizer_hash!=latents.tokenizer_hash:
-        raise ValueError(f'--val {a.val} was encoded by {val.tokenizer} ({val.tokenizer_hash}), {a.latents} '
-                         'by '
-                         f'{latents.tokenizer} ({latents.tokenizer_hash}): encode both with the same '
-                         'tokenizer')
+        raise ValueError(f'--val {a.val} was encoded by {val.tokenizer} ({val.tokenizer_hash}), '
+                         f'{a.latents} by '
+                         f'{latents.tokenizer} ({latents.tokenizer_hash}): '
+                         'encode both with the same tokenizer')
     if val.labels!=latents.labels and not a.unconditional:
         alone = sorted({*val.labels}^{*latents.labels})
         how = f'only one of them has {alone[0]}' if alone else 'in another order'
@@ -181,8 +181,8 @@ def finish_dit(
                seconds=last['seconds'], draws_per_second=train.total*train.batch/last['seconds'],
                waiting=last['waiting'], skipped=last['skipped'], history=history)
     path = record(a.results or a.out, a.name or Path(a.out).resolve().name, **row)
-    print(f'{row["draws_per_second"]:.1f} samples a second, {row["waiting"]:.0%} of the time waiting for '
-          'them; '
+    print(f'{row["draws_per_second"]:.1f} samples a second, '
+          f'{row["waiting"]:.0%} of the time waiting for them; '
           f'model in {Path(a.out)/"model"}, row in {path}; loss {last["loss"]:.3f}'
           + (f', held-out {last["held_out"]:.3f}' if 'held_out' in last else ''))
 
@@ -298,8 +298,8 @@ def run_generate(
         if a.singles:
             Path(a.singles).mkdir(parents=True, exist_ok=True)
             write_clip(_single(a, dit, y, k), clip, a.fps)
-    print(f'{a.n} clip{"s"*(a.n>1)} of {len(clip)} frames by {dit.name}: {sampling/a.n:.2f} s each to '
-          'sample, '
+    print(f'{a.n} clip{"s"*(a.n>1)} of {len(clip)} frames by {dit.name}: '
+          f'{sampling/a.n:.2f} s each to sample, '
           f'{decoding/a.n:.2f} s to decode')
     if a.out:   # a few frames at a time, so that the grid is never in memory twice
         cols = min(a.cols, m) if a.cols else None

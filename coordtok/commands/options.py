@@ -132,8 +132,8 @@ VERBS = {
         '--model': dict(default=None, choices=['tiny','S','B','L'],
                         help='preset of a new model (default: tiny)'),
         '--set': {},
-        '--init': dict(help='start from this model: a bundled name, a folder, a hub repository or a released '
-                            '.pth'),
+        '--init': dict(help='start from this model: a bundled name, a folder, '
+                            'a hub repository or a released .pth'),
         '--holdout': dict(nargs='*', default=[], metavar='GLOB',
                           help='names of files among the data to measure on, not to train on'),
         '--val': dict(nargs='*', default=[], help='further files to measure on, as data'),
@@ -172,9 +172,9 @@ VERBS = {
                             help='instead of files, draw that many clips, labelled with their motion'),
         '--detail': dict(type=float, help='fine structure of synthetic clips: 1 as they come, 0 smooth'),
         '--camera': dict(type=float, nargs=3, metavar=('PAN','ZOOM','SHAKE'),
-                         help='how much the camera of synthetic clips moves: 1 1 1 as they come, 0 0 0 not '
-                              'at '
-                              'all'),
+                         help='how much the camera of synthetic clips moves: '
+                              '1 1 1 as they come, 0 0 0 '
+                              'not at all'),
         '--seed': dict(help='of synthetic clips, or of the times at which files are cut'),
         '--mirror': dict(action='store_true', help='add the mirror image of each'),
         '--per-clip': dict(type=at_least(1), default=1, metavar='K',
@@ -182,8 +182,8 @@ VERBS = {
                                 'first frame'),
         '--random': dict(action='store_true', help='a single cut, too, begins at a random time'),
         '--short': dict(choices=['hold','drop'], default='hold',
-                        help='files shorter than a clip: hold their last frame until the end, or leave them '
-                             'out'),
+                        help='files shorter than a clip: hold their last frame until the end, '
+                             'or leave them out'),
         '--labels': dict(action='store_true', help='the name of the folder of a file is its class'),
         '--batch': dict(help='clips encoded at a time'),
         '--shard': dict(type=at_least(1), default=256,
@@ -211,8 +211,8 @@ VERBS = {
         '--latents': dict(help='for a released .pt, which lacks them: the latents whose statistics it was '
                                'trained with'),
         '--n': dict(type=at_least(1), default=16, help='clips'),
-        '--out': dict(required=False, help=f'file for a grid of at most {MOST_CLIPS} clips: .mp4, .mkv, .mov '
-                                           'or .gif'),
+        '--out': dict(required=False, help=f'file for a grid of at most {MOST_CLIPS} clips: .mp4, .mkv, '
+                                           '.mov or .gif'),
         '--singles': dict(help='folder for a file of each clip'),
         '--classes': dict(nargs='+', metavar='NAME', help='one for all, or several that take turns (default: '
                                                           'all of the model, in turn)'),

@@ -157,8 +157,8 @@ def finish_train(
                waiting=last['waiting'], skipped=last['skipped'], history=history,
                **(evaluate(tok, val) if val else {}))
     path = record(a.results or a.out, a.name or Path(a.out).resolve().name, **row)
-    print(f'{row["clips_per_second"]:.2f} clips a second, {row["waiting"]:.0%} of the time waiting for '
-          'clips; '
+    print(f'{row["clips_per_second"]:.2f} clips a second, '
+          f'{row["waiting"]:.0%} of the time waiting for clips; '
           f'model in {Path(a.out)/"model"}, row in {path}'
           + (f', held-out PSNR {row["psnr"]:.2f} dB' if val else ''))
 

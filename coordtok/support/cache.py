@@ -145,8 +145,8 @@ class ClipCache:
         rest:float=86_400,             # Seconds without use after which an entry makes room for others
     ):
         if not (max_bytes is None or max_bytes >= 1):
-            raise ValueError(f'max_bytes={max_bytes} must be at least 1: say how much disk the clips may '
-                             'take')
+            raise ValueError(f'max_bytes={max_bytes} must be at least 1: '
+                             'say how much disk the clips may take')
         self.folder, self.rest, self.writable = Path(folder).expanduser().absolute(), rest, True
         # of this process: workers of a `DataLoader` count for themselves
         self.hits = self.misses = self.evicted = 0
@@ -172,8 +172,8 @@ class ClipCache:
         self._wait, worker = 1024, get_worker_info()                 # so many clips pass before the next look
         if not self._full and not (worker and worker.id):
             warnings.warn(f'{self.folder} is full ({self.max_bytes/1e9:,.3g} GB): the clips in it are used '
-                          'on, others are decoded each time; allow more bytes, or name a folder on a larger '
-                          'disk',
+                          'on, others are decoded each time; allow more bytes, '
+                          'or name a folder on a larger disk',
                           RuntimeWarning, stacklevel=4)
         self._full = True
 
@@ -220,7 +220,7 @@ class ClipCache:
     def __len__(self) -> int: return len(_files(self.folder, _ENTRY))
     def __bool__(self) -> bool: return True     # an empty cache is a cache
     def __repr__(self) -> str:
-        return (f'{self.folder.name}: {len(self)} clips, {self.nbytes/1e6:.1f} of {self.max_bytes/1e6:.1f} '
-                'MB; '
-                f'{self.hits} hits, {self.misses} misses, {self.evicted} evicted, {self.seconds:.2f} s '
-                'decoding')
+        return (f'{self.folder.name}: {len(self)} clips, '
+                f'{self.nbytes/1e6:.1f} of {self.max_bytes/1e6:.1f} MB; '
+                f'{self.hits} hits, {self.misses} misses, {self.evicted} evicted, '
+                f'{self.seconds:.2f} s decoding')

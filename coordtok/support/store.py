@@ -94,8 +94,8 @@ class Store:
         self.folder,self.keep = Path(folder),keep
         try: self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise OSError(f'{folder}: no checkpoints can be written there ({e.strerror}); name another '
-                          'folder') from None
+            raise OSError(f'{folder}: no checkpoints can be written there ({e.strerror}); '
+                          'name another folder') from None
 
     def path(self,
         step:int,  # Steps done
@@ -187,8 +187,8 @@ def load_checkpoint(
         path = store.path(m['step'])
         if (was := m.get('format'))!=FORMAT:
             raise ValueError(f'{path} was written by another version of this program (format {was}, now '
-                             f'{FORMAT}): name a new folder, and begin with --init where the old one has a '
-                             'model')
+                             f'{FORMAT}): name a new folder, '
+                             'and begin with --init where the old one has a model')
         if config is not None and (diff := differences(m['config'], config)):
             said = ', '.join(f'{k} was {a}, now {b}' for k,(a,b) in diff.items())
             raise ValueError(f'{path} belongs to another run ({said}): give the old values to go on, or '
@@ -211,8 +211,8 @@ def locked(
     with open(Path(folder)/'.lock', 'w') as f:
         try: fcntl and fcntl.flock(f, fcntl.LOCK_EX|fcntl.LOCK_NB)
         except OSError:
-            raise RuntimeError(f'{folder} is in use by another run: wait for it, stop it, or name another '
-                               'folder') from None
+            raise RuntimeError(f'{folder} is in use by another run: wait for it, stop it, '
+                               'or name another folder') from None
         yield
 
 # %% ../../nbs/support/01_store.ipynb #90a41f36

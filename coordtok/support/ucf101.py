@@ -151,8 +151,8 @@ def _write(path:Path, videos:list[Path]) -> Path:
         with replacing(path) as part:
             part.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
     except OSError as e:
-        raise VideoError(f'{path} cannot be written ({e.strerror or e}): name a writable folder with '
-                         'out') from None
+        raise VideoError(f'{path} cannot be written ({e.strerror or e}): '
+                         'name a writable folder with out') from None
     return path
 
 def _choose(names:list[str], videos:dict[str,list[Path]]) -> dict[str,Path]:

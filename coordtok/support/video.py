@@ -455,8 +455,8 @@ def video_files(
     for p in map(str, paths):
         if p.startswith('@'): out += read_list(p[1:]); continue
         if not Path(p).exists():
-            raise VideoError(f'{p} does not exist: name a video file, a folder of them, or a list as '
-                             '@list.txt')
+            raise VideoError(f'{p} does not exist: name a video file, a folder of them, '
+                             'or a list as @list.txt')
         out += _below(p) if Path(p).is_dir() else [Path(p)]
     return out
 
