@@ -31,6 +31,8 @@ class TokConfig:
     waves:int=1 # Cosine waves along the axis that a plane lacks, from 0 on; 1 is the paper's plain reading
     pos:str='table' # Decoder positions: 'table', one vector per patch (the paper), or 'axes', a sum of three
     context:int=0 # Size of an attention set: patches that are decoded together; 0 means all (the paper)
+    cosines:bool=False # Planes begin as the strongest cosines of the clip; the networks add what they learn
+    profile:tuple[int,...]=() # Where the clips' energy lies, if not as in natural video: from `profile_of`
     pad:str='exclude' # Padded tokens: 'exclude', or 'bias', the released code's +1 on their logits
     lookup:str='index' # Position lookup: 'index', or 'float', the released code's way through float32
 

@@ -16,23 +16,35 @@ from einops import rearrange
 from torch import Tensor
 
 # %% ../nbs/12_triplane.ipynb #4937cb72
-class Triplane(NamedTuple):
-    "Three feature planes, channel last: the latent of a batch of clips (paper, section 3.1)."
+class _Planes(NamedTuple):
     xy:Tensor  # Content that stays over time, b x y f
     yt:Tensor  # Columns over time, b t y f
     xt:Tensor  # Rows over time, b t x f
+
+class Triplane(_Planes):
+    "Three feature planes, channel last: the latent of a batch of clips (paper, section 3.1)."
+    profile:Tensor|None = None  # What `Cosines.measure` found, where clips chose their own cosines; b r
+    def __new__(cls, xy:Tensor, yt:Tensor, xt:Tensor, profile:Tensor|None=None)->'Triplane':
+        self = super().__new__(cls, xy, yt, xt)
+        if profile is not None: self.profile = profile
+        return self
     def map(self,
         f:Callable[[Tensor],Tensor],  # What to do to each plane
     )->'Triplane':                    # The three results
-        "Apply `f` to each plane."
-        return Triplane(*map(f, self))
+        "Apply `f` to each plane; the profile stays."
+        return Triplane(*map(f, self), self.profile)
+    def take(self,
+        rows:slice|Tensor|list[int],  # Which clips of the batch
+    )->'Triplane':                    # Their planes
+        "Pick clips."
+        return Triplane(*(o[rows] for o in self), None if self.profile is None else self.profile[rows])
     @property
     def n_tokens(self)->int:
         "Count the positions of the three planes together."
         return sum(o.shape[-3]*o.shape[-2] for o in self)
     def __repr__(self)->str:
         s = ', '.join(f'{k} {"x".join(map(str, o.shape))}' for k,o in zip(self._fields, self))
-        return f'Triplane({s}; {self.n_tokens} tokens)'
+        return f'Triplane({s}; {self.n_tokens} tokens{", own cosines" if self.profile is not None else ""})'
 
 # %% ../nbs/12_triplane.ipynb #e65f590b
 def cut_plane(

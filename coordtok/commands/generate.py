@@ -32,7 +32,7 @@ from ..latents import FileEntries, LatentSet, SyntheticEntries, encode_latents, 
 from ..generate import (GenConfig, class_ids, clip_stream, dit_recipe,
     fit_dit, new_dit, tile_clips)
 from .memory import dit_memory, memory_advice
-from .options import (MOST_CLIPS, check_folder, check_output, config_given,
+from .options import (MOST_CLIPS, check_folder, check_output, config_given, drawn_as,
     load_tokenizer, model_config, open_cache)
 
 # %% ../../nbs/commands/05_generate.ipynb #c08c6fba
@@ -58,10 +58,7 @@ def open_entries(
         raise ValueError('there is nothing to encode: name files, folders or @lists, or draw clips with '
                          '--synthetic 1000')
     seed = {} if a.seed is None else dict(seed=a.seed)
-    draw = {k:tuple(o) if k=='camera' else o for k in ('detail','camera') if (o:=getattr(a, k)) is not None}
-    if draw and not a.synthetic:
-        raise ValueError(f'--{next(iter(draw))} is for synthetic clips: '
-                         'add --synthetic 1000, or leave it out')
+    draw = drawn_as(a)
     if not a.synthetic: return _file_entries(a, cfg, progress, **seed)
     if a.per_clip>1:
         raise ValueError(f'--per-clip {a.per_clip} cuts files: ask for more clips with '

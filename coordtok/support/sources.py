@@ -74,6 +74,7 @@ class ClipSource:
         max_frames:int|None=600,           # Frames used of one file; None uses all
         synthetic:int=0,                   # Synthetic clips to add
         seed:int=10_000,                   # Seed of the first synthetic clip
+        draw:dict|None=None,               # How synthetic clips are drawn, as in `synthetic_batch`
         cache:ClipCache|None=None,         # Where decoded files are kept; None keeps them in memory
         min_frames:int=8,                  # Files with fewer are left out; below `n_frames` clips are short
         progress:bool=True,                # Show a bar while reading
@@ -81,7 +82,7 @@ class ClipSource:
     ):
         self.files,self.n_frames,self.size,self.room = [os.fspath(f) for f in files],n_frames,tuple(size),room
         self.max_frames,self.min_frames = max_frames,min(min_frames, n_frames)
-        self.synthetic,self.seed = synthetic,seed
+        self.synthetic,self.seed,self.draw = synthetic,seed,draw or {}
         self.cache,self.stream,self._faults = None if stream else cache,stream,{}
         self.kept = dict(size=tuple(round(s*room) for s in self.size), crop=room==1)   # how files are kept
         self.clips,show = list(self.files),partial(tqdm, leave=False)                  # names, until decoded
@@ -90,7 +91,7 @@ class ClipSource:
                           for j in show(range(len(files)), 'reading', disable=not (progress and files))]
         for s in show(range(0, synthetic, 8), 'drawing', disable=not (progress and synthetic)):
             self.clips += list(synthetic_batch(range(seed+s, seed+min(s+8, synthetic)), n_frames,
-                                               self.size)[0])
+                                               self.size, **self.draw)[0])
         if not self.clips:
             raise VideoError('no video files were found: name some, or a folder of them, or set synthetic')
         if all(isinstance(c, str) for c in self.clips):           # one that can be read is enough for now
@@ -113,7 +114,7 @@ class ClipSource:
         digest = sha256('\n'.join(sorted(names)).encode()).hexdigest()[:16]
         return dict(files=len(names), digest=digest, synthetic=self.synthetic, synthetic_seed=self.seed,
                     n_frames=self.n_frames, size=self.size, room=self.room, max_frames=self.max_frames,
-                    min_frames=self.min_frames)
+                    min_frames=self.min_frames, **({'draw': self.draw} if self.draw else {}))
 
     def decoded_bytes(self,
         sample:int=16,   # Files to open

@@ -76,6 +76,12 @@ def _pattern(field:Tensor, u:Tensor) -> Tensor:
     if u[10] < 0.55: return wave * torch.sin(2 * pi * (k[2] * rows - k[3] * cols + 0.12 * field[2])) * 1.4
     return field[0] * 1.2
 
+def _plain(u:Tensor, n:int, against:Tensor|None=None) -> Tensor:
+    "Paint one colour, 3 n n; a background is brighter at the top or at the bottom."
+    colour = _colours(u, against)[int(u[3] > 0.5)].expand(3, n, n)
+    if against is not None: return colour
+    return colour + 0.16 * (u[8] - 0.5) * torch.cos(2 * pi * torch.arange(n) / n)[:, None]
+
 def _canvas(coef:Tensor, u:Tensor, n:int, detail:float, against:Tensor|None=None) -> Tensor:
     "Draw one periodic texture, 3 n n."
     smooth = _fields(coef, n, 1.9, 0.)
@@ -267,14 +273,15 @@ def _label(motion:str|int|None, default:int) -> int:
                      f'or an index below {len(MOTIONS)}')
 
 def _clip(seed:int, n_frames:int, size:tuple[int, int], motion:str|int|None, camera:float|tuple, speed:float,
-          detail:float) -> tuple[Tensor, int]:
+          detail:float, plain:bool=False) -> tuple[Tensor, int]:
     "Render one clip; return its label, too."
     scene = _scene(seed)
     label = _label(motion, scene.motion)
     camera = tuple(camera) if isinstance(camera, (tuple, list)) else (camera,) * 3
-    canvases = [_canvas(scene.back, scene.look[0], 256, detail)]
-    canvases += [_canvas(c, u, 128, detail, canvases[0].mean((1, 2)))
-                 for c,u in zip(scene.front, scene.look[1:])]
+    def paint(coef, u, n, against=None):
+        return _plain(u, n, against) if plain else _canvas(coef, u, n, detail, against)
+    canvases = [paint(scene.back, scene.look[0], 256)]
+    canvases += [paint(c, u, 128, canvases[0].mean((1, 2))) for c,u in zip(scene.front, scene.look[1:])]
     time = torch.arange(n_frames, dtype=torch.float32)
     parts = [_render(scene, MOTIONS[label], part, size, camera, speed, canvases) for part in time.split(16)]
     return torch.cat(parts), label
@@ -288,6 +295,7 @@ def synthetic_batch(
     camera:float|tuple[float, float, float]=1.,    # Strength of camera motion, 0: none; or pan, zoom, shake
     motion_speed:float=1.,                         # Speed of the shapes, 0 holds them still
     detail:float=1.,                               # Strength of fine texture, 0 leaves smooth colours
+    plain:bool=False,                              # No texture: shapes of one colour over a graded background
 ) -> tuple[Tensor, Tensor]:                        # Clips, uint8 (b t h w 3); labels, long (b,)
     "Draw clips from seeds; raises `ValueError` for an unknown motion or an empty size."
     seeds = [int(s) for s in ([seeds] if isinstance(seeds, int) else seeds)]
@@ -297,7 +305,7 @@ def synthetic_batch(
     motions = list(motion) if isinstance(motion, (list, tuple, Tensor)) else [motion] * len(seeds)
     if len(motions) != len(seeds):
         raise ValueError(f'{len(motions)} motions for {len(seeds)} seeds: give one motion, or one per seed')
-    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail) for s,m in zip(seeds, motions)]
+    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain) for s,m in zip(seeds, motions)]
     return torch.stack([c for c,_ in drawn]), torch.tensor([l for _,l in drawn])
 
 # %% ../../nbs/support/06_synthetic.ipynb #33af573d
