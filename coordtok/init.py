@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .cosines import colour_axes, dct_matrix
+from .cosines import dct_matrix
 from .tokenizer import CoordTok
 
 # %% ../nbs/19_init.ipynb #11e01393
@@ -24,7 +24,7 @@ def patch_basis(
     t,h,w,c = torch.meshgrid(*(torch.arange(float(n)) for n in (*patch, 3)), indexing='ij')
     f = ((16*t/patch[0])**2+h**2+w**2).sqrt()*(1+(c>0))+1.5*(c>0)    # c>0: a colour difference
     order = f.flatten().argsort(stable=True)[:d]
-    full = torch.einsum('at,bh,cw,ek->abcethwk', *waves, colour_axes()).flatten(0, 3).flatten(1)
+    full = torch.einsum('at,bh,cw,ek->abcethwk', *waves, dct_matrix(3)).flatten(0, 3).flatten(1)
     return full[order],f.flatten()[order]
 
 # %% ../nbs/19_init.ipynb #db8b380c
