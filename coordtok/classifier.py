@@ -41,7 +41,7 @@ def decoded_views(
     "Decode only the frames that the classifier sees."
     frames,out = slice(0, tok.cfg.clip[0], 4),[]
     for k in range(len(planes.xy)):
-        clip = tok.decode(planes.map(lambda o: o[k:k+1]), frames=frames, precision=precision)
+        clip = tok.decode(planes.take(slice(k, k+1)), frames=frames, precision=precision)
         out.append(motion_views(clip.cpu(), 1))
     return torch.cat(out)
 

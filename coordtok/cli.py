@@ -73,9 +73,9 @@ def run_encode(
     parts,lengths = [],[]
     for clip in tqdm(clips_of(a.input, tok.cfg, a.start, a.frames), 'encoding', unit='clip', leave=False,
                      disable=None):
-        parts.append(tok.encode(clip, refine=a.refine, precision=a.precision).map(Tensor.cpu))
+        parts.append(tok.encode(clip, refine=a.refine, precision=a.precision, own=a.own).map(Tensor.cpu))
         lengths.append(len(clip))
-    planes = Triplane(*map(torch.cat, zip(*parts)))
+    planes = Triplane.cat(parts)
     save_tokens(a.output, planes, tok, info.fps or 25., lengths, 'int8' if a.int8 else 'float16',
                 (info.height,info.width), Path(a.input).name)
     print(f'{a.output}: {sum(lengths)} frames in {len(parts)} x {planes.n_tokens} tokens, '
@@ -96,7 +96,7 @@ def run_decode(
     bar = tqdm(enumerate(file.n_frames), 'decoding', total=len(file.n_frames), unit='clip', leave=False,
                disable=None)
     def clip(i, n):
-        planes = file.planes.map(lambda o: o[i:i+1])
+        planes = file.planes.take(slice(i, i+1))
         # `write_clip` refuses what lies far outside
         return tok.decode(planes, frames=slice(0, n), precision=a.precision)[0].clamp(-1, 1)
     write_clip(a.output, (clip(i, n) for i,n in bar), fps=file.fps)
@@ -130,7 +130,7 @@ def run_demo(
     print(tok)
     for k in dict.fromkeys((0, a.refine)):
         start = time.perf_counter()
-        planes = tok.encode(clip, refine=k)
+        planes = tok.encode(clip, refine=k, own=tok.cfg.cosines)
         encoded = time.perf_counter()
         recon = tok.decode(planes)
         end = time.perf_counter()
@@ -157,8 +157,9 @@ def run_eval(
     if not all(w.isfinite().all() for w in tok.state_dict().values()):
         raise ValueError(f'{a.model} has weights that are not finite: train or download it again')
     data,start = EvalClips(video_files(a.data), tok.cfg, a.clips, a.seed),time.perf_counter()
-    name = a.name or f'eval_{tok.name}_refine{a.refine}'
-    asked,old = dict(data=a.data, clips=a.clips, seed=a.seed, refine=a.refine),Path(a.results)/f'{name}.json'
+    name = a.name or f'eval_{tok.name}{"_own" if a.own else ""}_refine{a.refine}'
+    own = dict(own=True) if a.own else {}
+    asked,old = dict(data=a.data, clips=a.clips, seed=a.seed, refine=a.refine, **own),Path(a.results)/f'{name}.json'
     found = differences(json.loads(old.read_text()), asked) if old.exists() else {}
     said = ', '.join(f'{k} was {was}, now {now}' for k,(was,now) in found.items() if k in asked)
     if said: raise ValueError(f'{old} holds another evaluation ({said}): add --name for this one')
@@ -167,7 +168,7 @@ def run_eval(
                       seconds=time.perf_counter()-start, **row)
         print(f'{row["n_clips"]} clips ({row["left_out"]} left out): PSNR {row["psnr"]:.2f} dB, '
               f'SSIM {row["ssim"]:.3f}, whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
-    evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep, save=save)
+    evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep, save=save, **own)
 
 # %% ../nbs/commands/08_cli.ipynb #8034d80d
 def run_benches(

@@ -314,7 +314,7 @@ def clip_stream(
                                    batch=batch, precision=precision, progress=progress, **ways)
             if sampled: sampled(planes)
             for k in range(len(rows)):
-                clip = tok.decode(planes.map(lambda o: o[k:k+1]), n_slices, precision=precision)[0]
+                clip = tok.decode(planes.take(slice(k, k+1)), n_slices, precision=precision)[0]
                 yield to_uint8(clip).cpu()          # one byte a value to copy
                 bar.update()
 

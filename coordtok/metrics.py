@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .init import dct_matrix
+from .cosines import dct_matrix
 
 # %% ../nbs/22_metrics.ipynb #242c63b9
 def _unit(

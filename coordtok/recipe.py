@@ -67,7 +67,7 @@ RECIPES = dict(
     fast=dict(),
     paper_phase1=dict(_PHASE1, steps=1_000_000), paper_phase2=dict(_PHASE2, steps=50_000),
     ablation_phase1=dict(_PHASE1, steps=200_000), ablation_phase2=dict(_PHASE2, steps=10_000))
-FAST_MODEL = dict(query='pooled', waves=4, pos='axes')
+FAST_MODEL = dict(query='pooled', waves=4, pos='axes', cosines=True)
 
 def recipe(
     name:str='fast',   # A name of `RECIPES`
@@ -150,10 +150,11 @@ def measure(
     tok:CoordTok,    # The model
     clips:Tensor,    # Clips as long as the model or shorter, b t h w 3 uint8
     refine:int=0,    # As in `CoordTok.encode`
+    own:bool=False,  # As in `CoordTok.encode`
     **decode,        # As in `CoordTok.decode`; `precision` is for both
 )->Tensor:           # PSNR by frame and SSIM as the paper reports them, and whole-clip PSNR, b 3, on the CPU
     "Encode and decode whole clips, and compare."
-    planes = tok.encode(clips, refine=refine, precision=decode.get('precision', 'auto'))
+    planes = tok.encode(clips, refine=refine, own=own, precision=decode.get('precision', 'auto'))
     out = tok.decode(planes, frames=slice(0, clips.shape[1]), **decode)
     return torch.stack([psnr(out, clips), ssim(out, clips), psnr(out, clips, per='clip')], -1).cpu()
 
@@ -161,11 +162,12 @@ def evaluate(
     tok:CoordTok,              # The model
     clips:Sequence[Tensor],    # Held-out clips, t h w 3 uint8
     refine:int=0,              # As in `CoordTok.encode`
+    own:bool=False,            # As in `CoordTok.encode`
     **decode,                  # As in `CoordTok.decode`
 )->dict[str,float]:            # Means over the clips
     "Report the paper's per-frame PSNR and SSIM, and whole-clip PSNR; a `ValueError` if there is no clip."
     if not len(clips): raise ValueError('there is no clip to measure on: give at least one')
-    rows = torch.cat([measure(tok, clip[None], refine, **decode) for clip in clips])
+    rows = torch.cat([measure(tok, clip[None], refine, own, **decode) for clip in clips])
     return dict(zip(('psnr','ssim','psnr_clip'), rows.mean(0).tolist()), n_clips=len(rows))
 
 # %% ../nbs/25_recipe.ipynb #411db9ac

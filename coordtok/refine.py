@@ -35,7 +35,7 @@ def refine_planes(
     clip:Tensor,                # The clips in [-1, 1], b t h w 3
     steps:int,                  # Gradient steps; 0 changes nothing
     n_frames:Tensor|None=None,  # Real frames of each clip, b long
-    lr:float=.2,                # Adam's learning rate at the start; it falls to 0
+    lr:float=.05,               # Adam's learning rate at the start, in standard deviations of a plane; it falls to 0
     n:int=1024,                 # Patches sampled in a step
     seed:int=0,                 # Seed of the samples: same seed, same planes
     autocast=nullcontext,       # Makes the precision context of a step
@@ -51,13 +51,15 @@ def refine_planes(
     def error(z, index):
         with autocast(): return patch_error(decoder, z, clip, index, frozen)
     held_out = sample(2*n)
-    z = planes.map(lambda o: o.detach().float().clone().requires_grad_())
+    unit = planes.map(lambda o: o.float().std((1,2,3), keepdim=True).clamp(min=1e-6))     # of each clip's own
+    z = Triplane(*((o.float()/s).detach().clone().requires_grad_() for o,s in zip(planes, unit)))
+    def scaled(): return Triplane(*(o*s for o,s in zip(z, unit)), planes.profile)
     opt = torch.optim.Adam(z, lr=lr)
     for i in range(steps):
         for group in opt.param_groups: group['lr'] = lr*(1-i/steps)
-        with torch.enable_grad(): loss = error(z, sample(n)).sum()
+        with torch.enable_grad(): loss = error(scaled(), sample(n)).sum()
         for o,g in zip(z, torch.autograd.grad(loss, z)): o.grad = g
         opt.step()
     with torch.no_grad():
-        better = (error(z, held_out) < error(planes, held_out))[:,None,None,None]
-        return Triplane(*(torch.where(better, new, old) for new,old in zip(z, planes)), planes.profile)
+        better = (error(scaled(), held_out) < error(planes, held_out))[:,None,None,None]
+        return Triplane(*(torch.where(better, new, old) for new,old in zip(scaled(), planes)), planes.profile)

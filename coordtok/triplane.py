@@ -7,7 +7,7 @@ __all__ = ['Triplane', 'cut_plane', 'join_plane', 'read_plane', 'read_triplane',
 
 # %% ../nbs/12_triplane.ipynb #ab87169f
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,6 +38,13 @@ class Triplane(_Planes):
     )->'Triplane':                    # Their planes
         "Pick clips."
         return Triplane(*(o[rows] for o in self), None if self.profile is None else self.profile[rows])
+    @classmethod
+    def cat(cls,
+        parts:'Sequence[Triplane]',  # Of the same geometry; all have a profile or none has
+    )->'Triplane':                   # One batch
+        "Join batches."
+        own = [p.profile for p in parts]
+        return cls(*map(torch.cat, zip(*parts)), None if own[0] is None else torch.cat(own))
     @property
     def n_tokens(self)->int:
         "Count the positions of the three planes together."

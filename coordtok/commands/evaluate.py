@@ -93,12 +93,13 @@ def evaluate_files(
     progress:bool=True,        # Show a bar
     keep:str|Path|None=None,   # File for the numbers of every clip, a JSON line each; None keeps none
     save:Callable[[dict],None]|None=None, # Called with the means, in the first process only
+    own:bool=False,            # As in `CoordTok.encode`
 )->dict[str,float]:            # Means over the clips, `n_clips`, and how many were `left_out`
     "Measure whole clips, from where an earlier call stopped; a `VideoError` if no clip could be read."
     if batch<1: raise ValueError(f'batch={batch} must be at least 1')
     state = this_process()
     settings = dict(tok=tok.hash, refine=refine, precision=precision, data=data.fingerprint(),
-                    cfg=asdict(tok.cfg))
+                    cfg=asdict(tok.cfg), **({'own': True} if own else {}))
     name = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     part = Path(folder)/f'.eval-{name}'
     part.mkdir(parents=True, exist_ok=True)
@@ -114,7 +115,7 @@ def evaluate_files(
             clips = [(where,clip) for _,clip,where in rows if clip is not None]
             new = [where for _,clip,where in rows if clip is None]
             if clips:
-                values = measure(tok, torch.stack([c for _,c in clips]), refine, precision=precision).tolist()
+                values = measure(tok, torch.stack([c for _,c in clips]), refine, own, precision=precision).tolist()
                 new += [where|dict(zip(NUMBERS, v)) for (where,_),v in zip(clips, values)]
             for row in new: out.write(json.dumps(row)+'\n')
             out.flush()

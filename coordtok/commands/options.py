@@ -88,6 +88,7 @@ SHARED = {
     '--batch': dict(type=at_least(1), default=4),
     '--workers': dict(type=at_least(0), default=0),
     '--refine': dict(type=at_least(0), default=0, help='refinement steps'),
+    '--own': dict(action='store_true', help='let each clip choose its own cosines'),
     '--precision': dict(default='auto'),
     '--threads': dict(type=at_least(1), help='CPU threads'),
     '--results': dict(help='folder for the row'),
@@ -125,7 +126,7 @@ VERBS = {
         'input': {}, 'output': {}, '--model': {},
         '--start': dict(type=at_least(0), default=0, help='first frame'),
         '--frames': dict(type=at_least(1), help='frames in all'),
-        '--refine': {},
+        '--refine': {}, '--own': {},
         '--int8': dict(action='store_true', help='one byte a number'),
         '--precision': dict(help='auto, bfloat16 or float32')},
     'decode': {
@@ -169,7 +170,7 @@ VERBS = {
         '--clips': dict(type=at_least(1), help='draw so many clips at random (the paper: 10000) instead of '
                                                'the beginning of each file'),
         '--seed': dict(default=0, help='of the draws'),
-        '--refine': {},
+        '--refine': {}, '--own': {},
         '--precision': dict(choices=['auto','bfloat16','float16','float32'], help='of encoder and decoder'),
         '--batch': dict(help='clips a device encodes and decodes at once'),
         '--workers': dict(help='processes that read clips, for each device'),

@@ -73,7 +73,7 @@ class TokenFile:
                 f'by {self.model} {self.model_hash})')
 
 # %% ../../nbs/commands/00_tokens.ipynb #40c806c6
-_FORMAT,_VERSION = 'coordtok-tokens',1
+_FORMAT,_VERSIONS = 'coordtok-tokens',(1,2)     # 2: the clips chose their own cosines
 _DTYPES = dict(float16=torch.float16, float32=torch.float32, int8=None)
 
 def _pack(planes:Triplane, dtype:str)->dict[str,Tensor]:
@@ -89,6 +89,7 @@ def _pack(planes:Triplane, dtype:str)->dict[str,Tensor]:
     for k,o in zip(planes._fields, planes):
         if dtype=='int8': out[k],out[f'{k}.step'],out[f'{k}.low'] = quantize(o)
         else: out[k] = o.to(_DTYPES[dtype])
+    if planes.profile is not None: out['profile'] = planes.profile.to(torch.int16)
     return out
 
 # %% ../../nbs/commands/00_tokens.ipynb #9bcba2f6
@@ -111,7 +112,7 @@ def save_tokens(
     if len(real)!=b or not all(isinstance(n, int) and 1<=n<=t for n in real):
         raise TokenError(f'n_frames={real} must be integers from 1 to {t}, one for each of the {b} clips')
     if not 0<fps<float('inf'): raise TokenError(f'fps={fps} must be above 0')
-    info = dict(format=_FORMAT, version=_VERSION, model=tok.name, model_hash=tok.hash, cfg=asdict(tok.cfg),
+    info = dict(format=_FORMAT, version=_VERSIONS[planes.profile is not None], model=tok.name, model_hash=tok.hash, cfg=asdict(tok.cfg),
                 fps=float(fps), n_frames=real, dtype=dtype,
                 size=None if size is None else list(map(int, size)), source=source, extra=extra)
     atomic_save(path, _pack(planes, dtype), dict(coordtok=json.dumps(info, sort_keys=True)))
@@ -132,9 +133,9 @@ def _read(path:Path)->tuple[dict,dict[str,Tensor]]:
     except (KeyError,ValueError): info = {}
     if not isinstance(info, dict) or info.get('format')!=_FORMAT:
         raise TokenError(f'{path}: a safetensors file, but no token file; make one with save_tokens')
-    if info.get('version')!=_VERSION:
+    if info.get('version') not in _VERSIONS:
         raise TokenError(f'{path}: written in version {info.get("version")}, '
-                         f'this program reads {_VERSION}; update coordtok')
+                         f'this program reads up to {_VERSIONS[-1]}; update coordtok')
     return info,tensors
 
 # %% ../../nbs/commands/00_tokens.ipynb #3b08e075
@@ -150,7 +151,7 @@ def load_tokens(
         if info['dtype']=='int8':
             planes = Triplane(*(dequantize(o[k], o[f'{k}.step'], o[f'{k}.low']) for k in Triplane._fields))
         else: planes = Triplane(*(o[k] for k in Triplane._fields))
-        planes = check_planes(planes, cfg, torch.device('cpu'))
+        planes = check_planes(Triplane(*planes, o.get('profile')), cfg, torch.device('cpu'))
         n_frames = tuple(map(int, info['n_frames']))
         if not all(1<=n<=cfg.clip[0] for n in n_frames):
             raise ValueError(f'n_frames={n_frames} outside 1 to {cfg.clip[0]}')
