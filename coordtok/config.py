@@ -30,7 +30,7 @@ class TokConfig:
     query:str='learned' # Query tokens: 'learned' (the paper) or 'pooled' from the video tokens
     waves:int=1 # Cosine waves along the axis that a plane lacks, from 0 on; 1 is the paper's plain reading
     pos:str='table' # Decoder positions: 'table', one vector per patch (the paper), or 'axes', a sum of three
-    context:int=0 # Size of an attention set: patches that are decoded together; 0 means all (the paper)
+    context:int=0 # Size of an attention set: patches decoded together; 0: all (the paper), 1: each alone
     cosines:bool=False # Planes begin as the strongest cosines of the clip; the networks add what they learn
     profile:tuple[int,...]=() # Where the clips' energy lies, if not as in natural video: from `profile_of`
     pad:str='exclude' # Padded tokens: 'exclude', or 'bias', the released code's +1 on their logits
@@ -89,8 +89,9 @@ class TokConfig:
         return (f'TokConfig({t}x{h}x{w} -> {self.n_tokens} tokens x {self.features}, '
                 f'{self.n_patches} patches of {patch}, {self.query} queries)')
     def to_json(self)->str:
-        "Write the config as JSON with sorted keys: equal configs give equal text."
-        return json.dumps(asdict(self), sort_keys=True)
+        "Write the config as JSON with sorted keys: equal configs give equal text, older ones the same as before."
+        newer = [k for k in ('cosines','profile') if not getattr(self, k)]
+        return json.dumps({k:v for k,v in asdict(self).items() if k not in newer}, sort_keys=True)
 
     @classmethod
     def L(cls, **kw)->'TokConfig':

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['dct_matrix', 'cosine_transform', 'inverse_cosines', 'choose_roles', 'block_of', 'natural_spectrum', 'octave_pairs',
-           'Zone', 'Cosines', 'profile_of']
+           'Zone', 'Cosines', 'profile_of', 'windows']
 
-# %% ../nbs/13_cosines.ipynb #665d9b9d
+# %% ../nbs/13_cosines.ipynb #c9e457d3
 import math
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,7 +18,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .config import TokConfig
-from .coords import gather_patches
 from .support.devices import no_autocast
 from .triplane import Triplane
 
@@ -183,7 +182,7 @@ class Zone(nn.Module):
         guests = top.gather(1, self.is_home[top].to(torch.uint8).argsort(dim=1, stable=True))
         return self.ranked[torch.where(held, self.home, torch.zeros_like(top).scatter(1, free, guests))]
 
-# %% ../nbs/13_cosines.ipynb #2c3b1dd2
+# %% ../nbs/13_cosines.ipynb #d7b9282f
 class Cosines(nn.Module):
     "Write the strongest cosines of a clip onto three planes and read them back; nothing is learned."
     def __init__(self,
@@ -192,7 +191,8 @@ class Cosines(nn.Module):
         super().__init__()
         self.cfg,self.zone = cfg,Zone(cfg)
         held = self.zone(self.zone.profile[None])[0].split([cfg.features*i*j for i,j in cfg.plane_sizes.values()])
-        energy = F.pad(2**_layout(cfg)[0].flatten()*_LEVEL*math.prod(cfg.clip)/128**3, (0,1))   # the last: of -1
+        level = 1 if cfg.profile else _LEVEL*math.prod(cfg.clip)/128**3       # a profile has the level of its clips
+        energy = F.pad(2**_layout(cfg)[0].flatten()*level, (0,1))             # the last: of -1
         scale = torch.stack([energy[o].view(cfg.features, -1).mean(1) for o in held]).clamp(min=1e-9).sqrt()
         self.register_buffer('scale', scale.float(), persistent=False)     # 3 f: planes get about unit variance
 
@@ -236,18 +236,9 @@ class Cosines(nn.Module):
 
     def forward(self,
         planes:Triplane,  # The planes
-        index:Tensor,     # Patch indices (t, x, y), b n 3 long
-    )->Tensor:            # Patches, b n p
-        "Decode patches: a product of small matrices for few, of large ones for many."
-        with no_autocast(index.device):
-            amounts,patch = self.amounts(planes),self.cfg.patch
-            if index.shape[1]>=self.cfg.clip[0]: return gather_patches(inverse_cosines(amounts), index, patch)
-            t,h,w = (dct_matrix(n, index.device).T[i[...,None]*p+torch.arange(p, device=index.device)]
-                     for n,i,p in zip(self.cfg.clip, index.unbind(-1), patch))         # b n pixels waves
-            x = torch.einsum('bnit,bcthw->bnichw', t, amounts)
-            x = torch.einsum('bnjh,bnichw->bnijcw', h, x)
-            x = torch.einsum('bnkw,bnijcw->bnijkc', w, x)
-            return F.linear(x, dct_matrix(3, x.device).T).flatten(2)
+    )->Tensor:            # Clips, b t h w 3 float32
+        "Decode whole clips."
+        with no_autocast(planes.xy.device): return inverse_cosines(self.amounts(planes))
 
 # %% ../nbs/13_cosines.ipynb #7d1bc1f3
 @torch.no_grad()
@@ -259,3 +250,21 @@ def profile_of(
     energy,n = 0,0
     for clip in clips: energy,n = energy+cosine_transform(clip).square().sum(0, keepdim=True),n+len(clip)
     return replace(cfg, profile=tuple(Zone(cfg).measure((energy/n).sqrt())[0].tolist()))
+
+# %% ../nbs/13_cosines.ipynb #545f2375
+def windows(
+    clip:Tensor,                 # Clips, b t h w c
+    index:Tensor,                # Patch indices (t, x, y), b n 3 long
+    patch:tuple[int,int,int],    # Pixels per patch along frames, rows, columns
+    apart:int=4,                 # Frames from one picture of a window to the next
+)->Tensor:                       # Three pictures of twice the patch's rows and columns, b n 3 2*ph 2*pw c
+    "Look at the surroundings of patches, before, at and after their first frame; edges are mirrored."
+    at,device = [],clip.device
+    reach = ((-apart,0,apart), *(range(-p//2, p+p//2) for p in patch[1:]))
+    for o,size,p,i in zip(reach, clip.shape[1:4], patch, index.unbind(-1)):
+        o = torch.arange(o[0], o[-1]+1, o[1]-o[0], device=device)
+        k = (i[...,None]*p+o).remainder(2*size)
+        at.append(torch.minimum(k, 2*size-1-k))                              # b n pixels
+    t,x,y = at
+    b = torch.arange(len(clip), device=device)[:,None,None,None,None]
+    return clip[b, t[...,None,None], x[...,None,:,None], y[...,None,None,:]]

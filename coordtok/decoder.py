@@ -7,12 +7,13 @@ __all__ = ['PatchPositions', 'Decoder']
 
 # %% ../nbs/16_decoder.ipynb #3c363741
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from .blocks import Block
 from .config import TokConfig
-from .cosines import Cosines
-from .coords import last_index, unit_coords
+from .cosines import Cosines, windows
+from .coords import gather_patches, last_index, unit_coords
 from .triplane import Triplane, cosine_weighting, read_triplane
 
 # %% ../nbs/16_decoder.ipynb #77949993
@@ -51,20 +52,25 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(d, cfg.dec_heads) for _ in range(cfg.dec_layers))
         self.norm,self.project = nn.LayerNorm(d),nn.Linear(d, cfg.patch_dim)
         if cfg.cosines:
-            self.cosines,self.look = Cosines(cfg),nn.Linear(cfg.patch_dim, d, bias=False)
+            self.cosines,self.look = Cosines(cfg),nn.Linear(36*cfg.patch[1]*cfg.patch[2], d, bias=False)
             for p in self.project.parameters(): nn.init.zeros_(p)      # begin with the cosines alone
     def forward(self,
         planes:Triplane,  # The latent
         index:Tensor,     # Patch indices (t, x, y), b n 3 long
-        base:Tensor|None=None, # With `cfg.cosines`: what they give there, b n p; None computes it
+        sketch:Tensor|None=None, # With `cfg.cosines`: the clips that they give, b t h w 3; None computes them
     )->Tensor:            # Patches, b n p
         "Predict the patches at `index`, which attend to one another: they are an attention set."
         coords = unit_coords(index, self.cfg.grid)
         reads = cosine_weighting(read_triplane(planes, coords), coords, self.cfg.waves)   # float32
         x = self.embed(reads.to(self.embed.weight.dtype)) + self.pos(index)
         if self.cfg.cosines:
-            if base is None: base = self.cosines(planes, index)
-            x = x + self.look(base.to(x.dtype))
+            if sketch is None: sketch = self.cosines(planes)
+            around = windows(sketch, index, self.cfg.patch, max(1, self.cfg.clip[0]//self.cfg.plane[0]))
+            contrast = 4*(around-around.mean((2,3,4), keepdim=True))                     # the colours are known already
+            x = x + self.look(contrast.flatten(2).to(x.dtype))
+        alone = self.cfg.context==1
+        if alone: x = rearrange(x, 'b n d -> (b n) 1 d')
         for block in self.blocks: x = block(x)
+        if alone: x = rearrange(x, '(b n) 1 d -> b n d', n=index.shape[1])
         x = self.project(self.norm(x))
-        return base+x.float() if self.cfg.cosines else x
+        return gather_patches(sketch, index, self.cfg.patch)+x.float() if self.cfg.cosines else x

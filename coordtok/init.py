@@ -34,17 +34,14 @@ def natural_init(
 )->CoordTok:       # The same
     "Start a model at the statistics of natural clips, and its blocks at adding a constant."
     enc,dec = tok.encoder,tok.decoder
-    if enc:
-        waves,f = patch_basis(tok.cfg.enc_patch, tok.cfg.enc_width)
-        enc.video.embed.weight[:len(waves)] = waves*((1+f)**1.5/(.7*math.prod(tok.cfg.enc_patch)**.5))[:,None]
-        enc.video.embed.bias.normal_()
+    waves,f = patch_basis(tok.cfg.enc_patch, tok.cfg.enc_width)
+    enc.video.embed.weight[:len(waves)] = waves*((1+f)**1.5/(.7*math.prod(tok.cfg.enc_patch)**.5))[:,None]
     waves,f = patch_basis(tok.cfg.patch, tok.cfg.dec_width)
     scale = .1*math.prod(tok.cfg.patch)**.5*(1+f)**-1.5
-    if not tok.cfg.cosines: dec.project.weight.zero_()[:,:len(waves)] = (waves*scale[:,None]).T
-    pool = list(enc.queries.pool or ()) if enc else []
-    for layer in (*pool, dec.embed): layer.bias.normal_()
-    last = () if tok.cfg.cosines else enc.project       # with cosines the networks begin with nothing
-    for layer in (*pool, *last, dec.embed): nn.init.orthogonal_(layer.weight)
+    dec.project.weight.zero_()[:,:len(waves)] = (waves*scale[:,None]).T
+    pool = list(enc.queries.pool or ())
+    for layer in (enc.video.embed, *pool, dec.embed): layer.bias.normal_()
+    for layer in (*pool, *enc.project, dec.embed): nn.init.orthogonal_(layer.weight)
     for k,p in tok.named_parameters():
         if '.blocks.' in k and k.endswith(('.out.weight', '.mlp.2.weight')): p.zero_()
     return tok

@@ -84,7 +84,8 @@ def new_tokenizer(
 )->CoordTok:            # Untrained
     "Make an untrained model, the same for the same seed."
     torch.manual_seed(train.seed)
-    return natural_init(CoordTok(cfg)) if train.start=='natural' else CoordTok(cfg)
+    tok = CoordTok(cfg)
+    return natural_init(tok) if train.start=='natural' and not cfg.cosines else tok    # cosines are a start already
 
 # %% ../nbs/25_recipe.ipynb #1f4dadbe
 class TrainingSamples(Dataset):

@@ -165,19 +165,18 @@ def decode_box(
 )->Tensor:                             # Clips that the box of patches covers, b t h w 3
     "Decode a box of patches in slices; a `ValueError` names an impossible number of slices."
     cfg,index = decoder.cfg,torch.cartesian_prod(*need)
-    if n_slices is None: n_slices = -(-len(index)//cfg.context) if cfg.context else 1
+    size = {0: len(index), 1: 4096}.get(cfg.context, cfg.context)     # patches that are alone go in any number
+    if n_slices is None: n_slices = -(-len(index)//size)
     if not 1<=n_slices<=len(index):
         raise ValueError(f'n_slices={n_slices} must lie between 1 and the {len(index)} patches asked for')
     slices,device = slice_index(index, n_slices, order),planes.xy.device
     places,lengths = torch.cat(slices),list(map(len, slices))
     out,done = torch.empty(len(planes.xy), len(index), cfg.patch_dim, device=device),0
     asked = to_device(index[places], device).expand(len(out), -1, -1)      # one copy for all slices
-    parts = [asked.split(lengths, 1)]
-    if cfg.cosines: parts.append(decoder.cosines(planes, asked).split(lengths, 1))   # for all slices at once
-    for part in zip(*parts):
-        stop = done+part[0].shape[1]
-        out[:,done:stop] = decoder(planes, *part)
-        done = stop
+    sketch = [decoder.cosines(planes)] if cfg.cosines else []              # once for all slices
+    for part in asked.split(lengths, 1):
+        out[:,done:done+part.shape[1]] = decoder(planes, part, *sketch)
+        done += part.shape[1]
     if order=='strided': out = out[:,to_device(places.argsort(), device)]
     return unpatchify(out.unflatten(1, tuple(map(len, need))), cfg.patch)
 
