@@ -35,7 +35,7 @@ def refine_planes(
     clip:Tensor,                # The clips in [-1, 1], b t h w 3
     steps:int,                  # Gradient steps; 0 changes nothing
     n_frames:Tensor|None=None,  # Real frames of each clip, b long
-    lr:float=.05,               # Adam's learning rate at the start, in standard deviations of a plane; it falls to 0
+    lr:float=.1,                # Adam's learning rate at the start, in standard deviations of a plane; it falls to 0
     n:int=1024,                 # Patches sampled in a step
     seed:int=0,                 # Seed of the samples: same seed, same planes
     autocast=nullcontext,       # Makes the precision context of a step
@@ -51,7 +51,8 @@ def refine_planes(
     def error(z, index):
         with autocast(): return patch_error(decoder, z, clip, index, frozen)
     held_out = sample(2*n)
-    unit = planes.map(lambda o: o.float().std((1,2,3), keepdim=True).clamp(min=1e-6))     # of each clip's own
+    unit = planes.map(lambda o: o.float().std((1,2,3), keepdim=True))                    # each clip's own
+    unit = unit.map(lambda o: torch.where(o>1e-6, o, 1.))                                # planes of zeros: 1
     z = Triplane(*((o.float()/s).detach().clone().requires_grad_() for o,s in zip(planes, unit)))
     def scaled(): return Triplane(*(o*s for o,s in zip(z, unit)), planes.profile)
     opt = torch.optim.Adam(z, lr=lr)
