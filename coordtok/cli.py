@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from .support.synthetic import bundled_clip
 from .support.video import (EXTENSIONS, VideoError, read_clip, to_uint8, video_files,
     video_info, write_clip)
 from .support.viz import save_figure, show_pair, side_by_side
-from .support.weights import bundled_names
+from .support.weights import WeightsError, bundled_names
 from .config import TokConfig
 from .triplane import Triplane
 from .tokenizer import CoordTok
@@ -82,6 +83,12 @@ def run_encode(
           f'{Path(a.output).stat().st_size:,} bytes, {time.perf_counter()-start:.1f} s')
 
 # %% ../nbs/commands/08_cli.ipynb #f6c48c02
+def _bundled(fingerprint:str)->CoordTok|None:
+    "Find a bundled tokenizer by the hash of its weights."
+    for name in bundled_names():
+        with suppress(WeightsError):                             # some are no tokenizers
+            if (tok := load_model(name)).hash==fingerprint: return tok
+
 def run_decode(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -92,6 +99,8 @@ def run_decode(
         raise ValueError(f'{a.input} was made by {file.model} ({file.model_hash}), which is not bundled: '
                          'pass --model FOLDER')
     tok,start = load_model(a.model or file.model),time.perf_counter()
+    if not a.model and tok.hash!=file.model_hash:                # bundled under another name since
+        tok = _bundled(file.model_hash) or tok
     file.check(tok)
     bar = tqdm(enumerate(file.n_frames), 'decoding', total=len(file.n_frames), unit='clip', leave=False,
                disable=None)
@@ -159,7 +168,8 @@ def run_eval(
     data,start = EvalClips(video_files(a.data), tok.cfg, a.clips, a.seed),time.perf_counter()
     name = a.name or f'eval_{tok.name}{"_own" if a.own else ""}_refine{a.refine}'
     own = dict(own=True) if a.own else {}
-    asked,old = dict(data=a.data, clips=a.clips, seed=a.seed, refine=a.refine, **own),Path(a.results)/f'{name}.json'
+    asked,old = dict(data=a.data, clips=a.clips, seed=a.seed, refine=a.refine,
+                     **own),Path(a.results)/f'{name}.json'
     found = differences(json.loads(old.read_text()), asked) if old.exists() else {}
     said = ', '.join(f'{k} was {was}, now {now}' for k,(was,now) in found.items() if k in asked)
     if said: raise ValueError(f'{old} holds another evaluation ({said}): add --name for this one')
@@ -168,7 +178,8 @@ def run_eval(
                       seconds=time.perf_counter()-start, **row)
         print(f'{row["n_clips"]} clips ({row["left_out"]} left out): PSNR {row["psnr"]:.2f} dB, '
               f'SSIM {row["ssim"]:.3f}, whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
-    evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep, save=save, **own)
+    evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep, save=save,
+                   **own)
 
 # %% ../nbs/commands/08_cli.ipynb #8034d80d
 def run_benches(

@@ -89,7 +89,7 @@ class TokConfig:
         return (f'TokConfig({t}x{h}x{w} -> {self.n_tokens} tokens x {self.features}, '
                 f'{self.n_patches} patches of {patch}, {self.query} queries)')
     def to_json(self)->str:
-        "Write the config as JSON with sorted keys: equal configs give equal text, older ones the same as before."
+        "Write the config as JSON with sorted keys: equal configs give equal text, old ones the same as ever."
         newer = [k for k in ('cosines','profile') if not getattr(self, k)]
         return json.dumps({k:v for k,v in asdict(self).items() if k not in newer}, sort_keys=True)
 

@@ -37,7 +37,8 @@ def cosine_transform(
     clip:Tensor,  # Clips, b t h w 3 float
 )->Tensor:        # The amount of each cosine, b 3 t h w: colour axis; half-waves along time, rows, columns
     "Write clips as sums of cosines; orthonormal, so squared errors are the same on both sides."
-    t,h,w,c = (dct_matrix(n, clip.device) for n in clip.shape[1:])      # grey, red-blue, green-magenta: waves, too
+    # grey, red-blue, green-magenta: waves, too
+    t,h,w,c = (dct_matrix(n, clip.device) for n in clip.shape[1:])
     x = rearrange(F.linear(clip, c), 'b t h w c -> b c t h w').contiguous()
     return h@F.linear((t@x.flatten(3)).view_as(x), w)
 
@@ -97,9 +98,10 @@ def natural_spectrum(
 # %% ../nbs/13_cosines.ipynb #62fd5b45
 def octave_pairs(
     clip:tuple[int,int,int],  # Frames, rows and columns
-)->tuple[Tensor,Tensor]:      # The cell of each cosine, 3 t h w; the four numbers of a profile for each cell, 4 cells
-    "Sort cosines into cells by colour and octaves; a profile has a number for each pair of octaves and each colour."
-    octaves = [torch.arange(n).log2().floor().clamp(min=-1).long()+1 for n in clip]       # 0; 1; 2, 3; 4 to 7 ...
+)->tuple[Tensor,Tensor]:      # The cell of each cosine, 3 t h w; its four numbers of a profile, 4 cells
+    "Sort cosines into cells by colour and octaves; a profile has numbers for pairs and for colours."
+    # 0; 1; 2, 3; 4 to 7 ...
+    octaves = [torch.arange(n).log2().floor().clamp(min=-1).long()+1 for n in clip]
     sizes = 3,*(int(o[-1])+1 for o in octaves)
     def number(grid, axes): return sum(grid[a]*math.prod(sizes[b] for b in axes if b>a) for a in axes)
     cells = torch.meshgrid(*map(torch.arange, sizes), indexing='ij')
@@ -178,11 +180,12 @@ class Zone(nn.Module):
         top = F.pad(top, (0, n-top.shape[1]), value=k)
         held = torch.zeros(len(key), k+1, dtype=torch.bool, device=key.device).scatter(1, top, True)
         held = (held & self.is_home)[:,self.home]
-        free = self.order[held[:,self.order].to(torch.uint8).argsort(dim=1, stable=True)]    # first those not held
+        # first those not held
+        free = self.order[held[:,self.order].to(torch.uint8).argsort(dim=1, stable=True)]
         guests = top.gather(1, self.is_home[top].to(torch.uint8).argsort(dim=1, stable=True))
         return self.ranked[torch.where(held, self.home, torch.zeros_like(top).scatter(1, free, guests))]
 
-# %% ../nbs/13_cosines.ipynb #d7b9282f
+# %% ../nbs/13_cosines.ipynb #205bd024
 class Cosines(nn.Module):
     "Write the strongest cosines of a clip onto three planes and read them back; nothing is learned."
     def __init__(self,
@@ -190,11 +193,14 @@ class Cosines(nn.Module):
     ):
         super().__init__()
         self.cfg,self.zone = cfg,Zone(cfg)
-        held = self.zone(self.zone.profile[None])[0].split([cfg.features*i*j for i,j in cfg.plane_sizes.values()])
-        level = 1 if cfg.profile else _LEVEL*math.prod(cfg.clip)/128**3       # a profile has the level of its clips
+        held = self.zone(self.zone.profile[None])[0].split([cfg.features*i*j for i,
+            j in cfg.plane_sizes.values()])
+        # a profile has the level of its clips
+        level = 1 if cfg.profile else _LEVEL*math.prod(cfg.clip)/128**3
         energy = F.pad(2**_layout(cfg)[0].flatten()*level, (0,1))             # the last: of -1
         scale = torch.stack([energy[o].view(cfg.features, -1).mean(1) for o in held]).clamp(min=1e-9).sqrt()
-        self.register_buffer('scale', scale.float(), persistent=False)     # 3 f: planes get about unit variance
+        # 3 f: planes get about unit variance
+        self.register_buffer('scale', scale.float(), persistent=False)
 
     def analyse(self,
         clip:Tensor,            # Clips in [-1, 1], b t h w 3 float32
@@ -223,7 +229,7 @@ class Cosines(nn.Module):
         planes:Triplane,  # The planes
     )->Tensor:            # Of each cosine, b 3 t h w
         "Read the planes: how much they hold of each cosine."
-        f,values,(t,h,w) = self.cfg.features,[],self.cfg.clip
+        values,(t,h,w) = [],self.cfg.clip
         for o,scale in zip(planes, self.scale[...,None,None]):
             o = rearrange(o.float(), 'b i j f -> b f i j')
             i,j = (dct_matrix(n, o.device) for n in o.shape[2:])

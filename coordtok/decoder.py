@@ -66,7 +66,8 @@ class Decoder(nn.Module):
         if self.cfg.cosines:
             if sketch is None: sketch = self.cosines(planes)
             around = windows(sketch, index, self.cfg.patch, max(1, self.cfg.clip[0]//self.cfg.plane[0]))
-            contrast = 4*(around-around.mean((2,3,4), keepdim=True))                     # the colours are known already
+            # the colours are known already
+            contrast = 4*(around-around.mean((2,3,4), keepdim=True))
             x = x + self.look(contrast.flatten(2).to(x.dtype))
         alone = self.cfg.context==1
         if alone: x = rearrange(x, 'b n d -> (b n) 1 d')

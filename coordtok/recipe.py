@@ -85,7 +85,8 @@ def new_tokenizer(
     "Make an untrained model, the same for the same seed."
     torch.manual_seed(train.seed)
     tok = CoordTok(cfg)
-    return natural_init(tok) if train.start=='natural' and not cfg.cosines else tok    # cosines are a start already
+    # cosines are a start already
+    return natural_init(tok) if train.start=='natural' and not cfg.cosines else tok
 
 # %% ../nbs/25_recipe.ipynb #1f4dadbe
 class TrainingSamples(Dataset):

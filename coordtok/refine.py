@@ -35,7 +35,7 @@ def refine_planes(
     clip:Tensor,                # The clips in [-1, 1], b t h w 3
     steps:int,                  # Gradient steps; 0 changes nothing
     n_frames:Tensor|None=None,  # Real frames of each clip, b long
-    lr:float=.1,                # Adam's learning rate at the start, in standard deviations of a plane; it falls to 0
+    lr:float=.1,  # Adam's learning rate at the start, in standard deviations of a plane; it falls to 0
     n:int=1024,                 # Patches sampled in a step
     seed:int=0,                 # Seed of the samples: same seed, same planes
     autocast=nullcontext,       # Makes the precision context of a step

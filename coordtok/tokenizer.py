@@ -39,7 +39,8 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
         if not isinstance(cfg, TokConfig):
             raise TypeError("expected a TokConfig; for saved weights use CoordTok.from_pretrained('tiny')")
         self.cfg,self.decoder = cfg,Decoder(cfg)
-        self.encoder = Encoder(cfg) if cfg.cross_layers or not cfg.cosines else None   # None: the cosines as they are
+        # None: the cosines as they are
+        self.encoder = Encoder(cfg) if cfg.cross_layers or not cfg.cosines else None
     def planes(self,
         clip:Tensor,                # Clips in [-1, 1], b t h w 3
         n_frames:Tensor|None=None,  # Real frames of each clip, b long
@@ -72,7 +73,8 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
     )->Triplane:                        # The planes, float32
         "Encode clips into planes; a `ValueError` says what does not fit."
         if own and not self.cfg.cosines:
-            raise ValueError(f'own={own} needs a tokenizer with cosines, and {self.name} has none: leave it out')
+            raise ValueError(f'own={own} needs a tokenizer with cosines, and {self.name} has none: leave it '
+                             'out')
         if not hasattr(refine, '__index__') or refine<0:
             raise ValueError(f'refine={refine!r} must be a whole number of at least 0')
         clip,n = prepare_clip(clip, n_frames, self.cfg, self.device)
@@ -165,7 +167,8 @@ def decode_box(
 )->Tensor:                             # Clips that the box of patches covers, b t h w 3
     "Decode a box of patches in slices; a `ValueError` names an impossible number of slices."
     cfg,index = decoder.cfg,torch.cartesian_prod(*need)
-    size = {0: len(index), 1: 4096}.get(cfg.context, cfg.context)     # patches that are alone go in any number
+    # patches that are alone go in any number
+    size = {0: len(index), 1: 4096}.get(cfg.context, cfg.context)
     if n_slices is None: n_slices = -(-len(index)//size)
     if not 1<=n_slices<=len(index):
         raise ValueError(f'n_slices={n_slices} must lie between 1 and the {len(index)} patches asked for')

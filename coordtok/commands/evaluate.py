@@ -115,7 +115,8 @@ def evaluate_files(
             clips = [(where,clip) for _,clip,where in rows if clip is not None]
             new = [where for _,clip,where in rows if clip is None]
             if clips:
-                values = measure(tok, torch.stack([c for _,c in clips]), refine, own, precision=precision).tolist()
+                values = measure(tok, torch.stack([c for _,c in clips]), refine, own,
+                                 precision=precision).tolist()
                 new += [where|dict(zip(NUMBERS, v)) for (where,_),v in zip(clips, values)]
             for row in new: out.write(json.dumps(row)+'\n')
             out.flush()

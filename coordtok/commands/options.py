@@ -105,7 +105,8 @@ DRAW = {
     '--plain': dict(action='store_true', help='draw synthetic clips of plain shapes, without texture'),
     '--detail': dict(type=float, help='fine structure of synthetic clips: 1 as they come, 0 smooth'),
     '--camera': dict(type=float, nargs=3, metavar=('PAN','ZOOM','SHAKE'),
-                     help='how much the camera of synthetic clips moves: 1 1 1 as they come, 0 0 0 not at all'),
+                     help='how much the camera of synthetic clips moves: 1 1 1 as they come, 0 0 0 not at '
+                          'all'),
     '--motion-speed': dict(type=float, metavar='SPEED', help='speed of the shapes in synthetic clips'),
 }
 RUN = {
@@ -151,7 +152,8 @@ VERBS = {
         '--synthetic': dict(type=at_least(0), default=0, help='synthetic clips to add'),
         **DRAW,
         '--profile': dict(type=at_least(1), metavar='N',
-                          help='with --set cosines=True: hold the cosines that are strongest in N training clips, '
+                          help='with --set cosines=True: hold the cosines that are strongest in N training '
+                               'clips, '
                                'not those of natural video'),
         **CACHE,
         '--stream': dict(action=argparse.BooleanOptionalAction,
@@ -307,7 +309,7 @@ def drawn_as(
 )->dict:                   # What `synthetic_batch` wants
     "Say how synthetic clips are to be drawn; a `ValueError` says that there are none."
     draw = {k:tuple(o) if k=='camera' else o for k in ('plain','detail','camera','motion_speed')
-            if (o:=getattr(a, k)) not in (None, False)}
+            if (o:=getattr(a, k)) is not None and o is not False}
     if draw and not a.synthetic:
         raise ValueError(f'--{next(iter(draw)).replace("_", "-")} is for synthetic clips: '
                          'add --synthetic 1000, or leave it out')

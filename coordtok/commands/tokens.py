@@ -112,7 +112,8 @@ def save_tokens(
     if len(real)!=b or not all(isinstance(n, int) and 1<=n<=t for n in real):
         raise TokenError(f'n_frames={real} must be integers from 1 to {t}, one for each of the {b} clips')
     if not 0<fps<float('inf'): raise TokenError(f'fps={fps} must be above 0')
-    info = dict(format=_FORMAT, version=_VERSIONS[planes.profile is not None], model=tok.name, model_hash=tok.hash, cfg=asdict(tok.cfg),
+    info = dict(format=_FORMAT, version=_VERSIONS[planes.profile is not None], model=tok.name,
+                model_hash=tok.hash, cfg=asdict(tok.cfg),
                 fps=float(fps), n_frames=real, dtype=dtype,
                 size=None if size is None else list(map(int, size)), source=source, extra=extra)
     atomic_save(path, _pack(planes, dtype), dict(coordtok=json.dumps(info, sort_keys=True)))
