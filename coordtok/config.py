@@ -86,8 +86,9 @@ class TokConfig:
     def __str__(self)->str:
         t,h,w = self.clip
         patch = 'x'.join(map(str, self.patch))
+        start = 'cosines' if self.cosines else f'{self.query} queries'
         return (f'TokConfig({t}x{h}x{w} -> {self.n_tokens} tokens x {self.features}, '
-                f'{self.n_patches} patches of {patch}, {self.query} queries)')
+                f'{self.n_patches} patches of {patch}, {start})')
     def to_json(self)->str:
         "Write the config as JSON with sorted keys: equal configs give equal text, old ones the same as ever."
         newer = [k for k in ('cosines','profile') if not getattr(self, k)]

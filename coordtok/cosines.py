@@ -43,11 +43,12 @@ def cosine_transform(
     return h@F.linear((t@x.flatten(3)).view_as(x), w)
 
 def inverse_cosines(
-    amounts:Tensor,  # Of each cosine, b 3 t h w
-)->Tensor:           # Clips, b t h w 3
+    amounts:Tensor,             # Of each cosine, b 3 t h w
+    frames:slice=slice(None),   # Frames wanted
+)->Tensor:                      # Clips, b t h w 3
     "Add the cosines up."
     c,t,h,w = (dct_matrix(n, amounts.device) for n in amounts.shape[1:])
-    x = h.T@F.linear((t.T@amounts.flatten(3)).view_as(amounts), w.T)
+    x = h.T@F.linear((t[:,frames].T@amounts.flatten(3)).unflatten(3, amounts.shape[3:]), w.T)
     return F.linear(rearrange(x, 'b c t h w -> b t h w c'), c.T)
 
 # %% ../nbs/13_cosines.ipynb #e86e527a
@@ -241,10 +242,11 @@ class Cosines(nn.Module):
         return flat[:,:-1].view(-1, 3, t, h, w)
 
     def forward(self,
-        planes:Triplane,  # The planes
-    )->Tensor:            # Clips, b t h w 3 float32
-        "Decode whole clips."
-        with no_autocast(planes.xy.device): return inverse_cosines(self.amounts(planes))
+        planes:Triplane,           # The planes
+        frames:slice=slice(None),  # Frames wanted
+    )->Tensor:                     # Clips, b t h w 3 float32
+        "Decode clips, or some of their frames."
+        with no_autocast(planes.xy.device): return inverse_cosines(self.amounts(planes), frames)
 
 # %% ../nbs/13_cosines.ipynb #7d1bc1f3
 @torch.no_grad()

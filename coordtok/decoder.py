@@ -58,6 +58,7 @@ class Decoder(nn.Module):
         planes:Triplane,  # The latent
         index:Tensor,     # Patch indices (t, x, y), b n 3 long
         sketch:Tensor|None=None, # With `cfg.cosines`: the clips that they give, b t h w 3; None computes them
+        first:int=0,      # The frame at which `sketch` begins, a multiple of the patch
     )->Tensor:            # Patches, b n p
         "Predict the patches at `index`, which attend to one another: they are an attention set."
         coords = unit_coords(index, self.cfg.grid)
@@ -65,7 +66,8 @@ class Decoder(nn.Module):
         x = self.embed(reads.to(self.embed.weight.dtype)) + self.pos(index)
         if self.cfg.cosines:
             if sketch is None: sketch = self.cosines(planes)
-            around = windows(sketch, index, self.cfg.patch, max(1, self.cfg.clip[0]//self.cfg.plane[0]))
+            here = torch.cat([index[...,:1]-first//self.cfg.patch[0], index[...,1:]], -1)    # in the sketch
+            around = windows(sketch, here, self.cfg.patch, self.apart)
             # the colours are known already
             contrast = 4*(around-around.mean((2,3,4), keepdim=True))
             x = x + self.look(contrast.flatten(2).to(x.dtype))
@@ -74,4 +76,8 @@ class Decoder(nn.Module):
         for block in self.blocks: x = block(x)
         if alone: x = rearrange(x, '(b n) 1 d -> b n d', n=index.shape[1])
         x = self.project(self.norm(x))
-        return gather_patches(sketch, index, self.cfg.patch)+x.float() if self.cfg.cosines else x
+        return gather_patches(sketch, here, self.cfg.patch)+x.float() if self.cfg.cosines else x
+    @property
+    def apart(self)->int:
+        "Frames between the pictures that the decoder looks at: those of one step of the planes along time."
+        return max(1, self.cfg.clip[0]//self.cfg.plane[0])

@@ -38,9 +38,9 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
         super().__init__()
         if not isinstance(cfg, TokConfig):
             raise TypeError("expected a TokConfig; for saved weights use CoordTok.from_pretrained('tiny')")
-        self.cfg,self.decoder = cfg,Decoder(cfg)
-        # None: the cosines as they are
-        self.encoder = Encoder(cfg) if cfg.cross_layers or not cfg.cosines else None
+        self.cfg,learned = cfg,cfg.cross_layers or not cfg.cosines
+        self.encoder = Encoder(cfg) if learned else None           # None: the cosines as they are
+        self.decoder = Decoder(cfg)
     def planes(self,
         clip:Tensor,                # Clips in [-1, 1], b t h w 3
         n_frames:Tensor|None=None,  # Real frames of each clip, b long
@@ -176,12 +176,19 @@ def decode_box(
     places,lengths = torch.cat(slices),list(map(len, slices))
     out,done = torch.empty(len(planes.xy), len(index), cfg.patch_dim, device=device),0
     asked = to_device(index[places], device).expand(len(out), -1, -1)      # one copy for all slices
-    sketch = [decoder.cosines(planes)] if cfg.cosines else []              # once for all slices
+    sketch = _sketch(decoder, planes, need[0]) if cfg.cosines else ()      # once for all slices
     for part in asked.split(lengths, 1):
         out[:,done:done+part.shape[1]] = decoder(planes, part, *sketch)
         done += part.shape[1]
     if order=='strided': out = out[:,to_device(places.argsort(), device)]
     return unpatchify(out.unflatten(1, tuple(map(len, need))), cfg.patch)
+
+def _sketch(decoder:nn.Module, planes:Triplane, t:Tensor)->tuple[Tensor,int]:
+    "Add up the cosines in the frames that a decoder looks at for patches at `t`; the first of these frames."
+    frames,p = decoder.cfg.clip[0],decoder.cfg.patch[0]
+    first = max(0, int(t.min())*p-decoder.apart)//p*p
+    last = min(frames, -(-(int(t.max()+1)*p+decoder.apart)//p)*p)
+    return decoder.cosines(planes, slice(first, last)),first
 
 # %% ../nbs/18_tokenizer.ipynb #67b2e5f8
 def _take(
