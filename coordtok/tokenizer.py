@@ -81,7 +81,8 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
         context = partial(precision_context, self.device, precision)
         with context(): planes = self.planes(clip, n, own).map(Tensor.float)
         if not refine: return planes
-        return refine_planes(self.decoder, planes, clip, refine, n, seed=seed, autocast=context)
+        lr = .01 if self.cfg.cosines else .1            # cosines are nearly the best of their number already
+        return refine_planes(self.decoder, planes, clip, refine, n, lr, seed=seed, autocast=context)
 
     @torch.no_grad()
     def predict(self,

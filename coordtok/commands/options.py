@@ -122,7 +122,7 @@ VERBS = {
         '--model': {},
         '--clip': dict(default='orbit', help='bundled clip'),
         '--out': dict(required=False, default='figures', help='folder for the results'),
-        '--refine': dict(default=60)},
+        '--refine': {}},
     'encode': {
         'input': {}, 'output': {}, '--model': {},
         '--start': dict(type=at_least(0), default=0, help='first frame'),
