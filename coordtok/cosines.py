@@ -153,12 +153,12 @@ class Zone(nn.Module):
         tables = dict(ranked=F.pad(ranked, (0,1), value=-1), law=key[ranked], groups=groups, home=home,
                       cell=cell.flatten()[ranked], order=strength.argsort(descending=True, stable=True),
                       is_home=torch.zeros(n+1, dtype=torch.bool).index_fill(0, home[home<n], True),
-                      profile=torch.tensor(cfg.profile or [0]*(int(groups.max())+1), dtype=torch.int16))
+                      profile=torch.tensor(cfg.profile or [0]*(int(groups.max())+1), dtype=torch.int8))
         for k,o in tables.items(): self.register_buffer(k, o, persistent=False)
 
     def measure(self,
         amounts:Tensor,  # Of each cosine, b 3 t h w
-    )->Tensor:           # For pairs of octaves, the log2 of energy over the law's, b r int16
+    )->Tensor:           # For pairs of octaves, the log2 of energy over the law's, b r int8
         "Describe by few small whole numbers where the energy of clips lies."
         energy = amounts.flatten(1)[:,self.ranked[:-1]].square()
         cells,b = self.groups.shape[1],len(energy)
@@ -169,7 +169,7 @@ class Zone(nn.Module):
             want,now = (torch.zeros_like(out).index_add(1, group, o) for o in (have, law))
             more = torch.where(now>0, (want/now.clamp(min=1e-20)).clamp(1e-4, 1e4).log2(), 0.)
             out,law = out+more,law*2**more[:,group]
-        return out.round().clamp(-99, 99).to(torch.int16)
+        return out.round().clamp(-99, 99).to(torch.int8)
 
     def forward(self,
         profile:Tensor,  # What `measure` found, b r

@@ -89,7 +89,7 @@ def _pack(planes:Triplane, dtype:str)->dict[str,Tensor]:
     for k,o in zip(planes._fields, planes):
         if dtype=='int8': out[k],out[f'{k}.step'],out[f'{k}.low'] = quantize(o)
         else: out[k] = o.to(_DTYPES[dtype])
-    if planes.profile is not None: out['profile'] = planes.profile.to(torch.int16)
+    if planes.profile is not None: out['profile'] = planes.profile.to(torch.int8)
     return out
 
 # %% ../../nbs/commands/00_tokens.ipynb #9bcba2f6
