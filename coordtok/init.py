@@ -21,10 +21,11 @@ def patch_basis(
 )->tuple[Tensor,Tensor]:       # Orthonormal patterns, slow ones first, d p; the frequency of each, d
     "List the slowest cosine patterns of a patch in three colour directions: grey, red-blue, green-magenta."
     waves = [dct_matrix(n) for n in patch]
+    colours = nn.functional.normalize(torch.tensor([[1.,1,1],[1,0,-1],[-.5,1,-.5]]), dim=1)
     t,h,w,c = torch.meshgrid(*(torch.arange(float(n)) for n in (*patch, 3)), indexing='ij')
     f = ((16*t/patch[0])**2+h**2+w**2).sqrt()*(1+(c>0))+1.5*(c>0)    # c>0: a colour difference
     order = f.flatten().argsort(stable=True)[:d]
-    full = torch.einsum('at,bh,cw,ek->abcethwk', *waves, dct_matrix(3)).flatten(0, 3).flatten(1)
+    full = torch.einsum('at,bh,cw,ek->abcethwk', *waves, colours).flatten(0, 3).flatten(1)
     return full[order],f.flatten()[order]
 
 # %% ../nbs/19_init.ipynb #db8b380c
