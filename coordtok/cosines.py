@@ -116,7 +116,7 @@ def octave_pairs(
 _STEP = 32       # Energies are kept as whole 1/32 of a power of two: the same order on every machine
 _LEVEL = 5.7e4   # Mean energy of natural clips in [-1, 1] over the law's, per 128**3 pixels
 
-@lru_cache(8)
+@lru_cache(2)                                       # an entry may hold 50 MB
 def _layout(cfg:TokConfig)->tuple[Tensor,Tensor,Tensor]:
     "The expected log2 energy of each cosine; for each number of the planes its home, a cosine or -1."
     law,(cell,groups) = natural_spectrum(cfg.clip),octave_pairs(cfg.clip)

@@ -278,7 +278,7 @@ def sample_planes(
             if sde: x = sample_sde(ask, x, gens, watch=note, **how)
             else: x = sample_ode(ask, x, watch=note, **how)
             parts.append(dit.denormalise(x).map(Tensor.cpu))
-    return Triplane(*map(torch.cat, zip(*parts)))
+    return Triplane.cat(parts)
 
 @contextmanager
 def _solving(device:torch.device, precision:str)->Iterator[None]:

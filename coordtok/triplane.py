@@ -23,7 +23,7 @@ class _Planes(NamedTuple):
 
 class Triplane(_Planes):
     "Three feature planes, channel last: the latent of a batch of clips (paper, section 3.1)."
-    profile:Tensor|None = None  # What `Cosines.measure` found, where clips chose their own cosines; b r
+    profile:Tensor|None = None  # What `Zone.measure` found, where clips chose their own cosines; b r
     def __new__(cls, xy:Tensor, yt:Tensor, xt:Tensor, profile:Tensor|None=None)->'Triplane':
         self = super().__new__(cls, xy, yt, xt)
         if profile is not None: self.profile = profile
