@@ -71,10 +71,11 @@ class Decoder(nn.Module):
             # the colours are known already
             contrast = 4*(around-around.mean((2,3,4), keepdim=True))
             x = x + self.look(contrast.flatten(2).to(x.dtype))
-        alone = self.cfg.context==1
-        if alone: x = rearrange(x, 'b n d -> (b n) 1 d')
+        b,n = index.shape[:2]
+        k = self.cfg.context if self.cfg.context and n%self.cfg.context==0 else n    # attention sets of k
+        x = rearrange(x, 'b (s k) d -> (b s) k d', k=k)
         for block in self.blocks: x = block(x)
-        if alone: x = rearrange(x, '(b n) 1 d -> b n d', n=index.shape[1])
+        x = rearrange(x, '(b s) k d -> b (s k) d', b=b)
         x = self.project(self.norm(x))
         return gather_patches(sketch, here, self.cfg.patch)+x.float() if self.cfg.cosines else x
     @property

@@ -29,6 +29,7 @@ from .support.sources import ClipSource
 from .support.video import to_float
 from .support.viz import save_figure, show_pair
 from .tokenizer import CoordTok
+from .triplane import Triplane
 from .train import LoopConfig, Trainer, keep_average, run
 
 # %% ../nbs/25_recipe.ipynb #9da3171f
@@ -41,6 +42,7 @@ class TrainConfig(LoopConfig):
     lpips_net:str='vgg'      # 'vgg' (the paper's), 'alex', or 'random' for dry runs, never called LPIPS
     short:float=.1           # Share of clips cut shorter than the model's, to train the padding mask
     augment:bool=True        # Crop anywhere, mirror, reverse in time
+    plane_noise:float=0.     # Most noise added to the planes of a clip, standard deviation
     start:str='natural'      # Initial weights of a new model: 'natural' (`natural_init`) or 'random'
 
     def __post_init__(self):
@@ -50,6 +52,7 @@ class TrainConfig(LoopConfig):
         if not 0<=self.short<=1: raise ValueError(f'short={self.short} must lie between 0 and 1')
         if self.start not in ('natural','random'):
             raise ValueError(f"start={self.start!r} must be 'natural' or 'random'")
+        if not self.plane_noise>=0: raise ValueError(f'plane_noise={self.plane_noise} must not be negative')
         if not self.lpips>=0: raise ValueError(f'lpips={self.lpips} must not be negative')
         if self.lpips_net not in ('vgg','alex','random'):
             raise ValueError(f"lpips_net={self.lpips_net!r} must be 'vgg', 'alex' or 'random'")
@@ -99,12 +102,15 @@ class TrainingSamples(Dataset):
         seed:int=0,                 # The run's seed
         short:float=0.,             # As in `ClipSource.cut`
         augment:bool=True,          # As in `ClipSource.cut`
+        planes:dict[str,tuple[int,int,int]]|None=None, # Rows, columns and channels of planes that get noise
+        plane_noise:float=0.,       # Most of it, as in `TrainConfig`
     ):
         if sampler not in (*SAMPLERS, 'motion'):
             raise ValueError(f'sampler={sampler!r} must be one of {", ".join((*SAMPLERS, "motion"))}')
         self.source,self.grid,self.n,self.sampler = source,tuple(grid),n,sampler
         self.seed,self.short,self.augment = seed,short,augment
         self.patch = tuple(s//g for s,g in zip((source.n_frames, *source.size), grid))
+        self.planes,self.plane_noise = planes,plane_noise
 
     def __len__(self)->int: return 2**62      # as many as a run asks for
 
@@ -122,15 +128,17 @@ class TrainingSamples(Dataset):
             clip = torch.cat([clip, clip.new_zeros(self.source.n_frames-n, *clip.shape[1:])])
         if self.sampler=='motion': index = motion_weighted(clip[None], self.n, self.patch, real, gen)
         else: index = SAMPLERS[self.sampler](1, self.n, self.grid, real, gen)
-        return clip,n,index[0]
+        if not self.plane_noise: return clip,n,index[0]
+        level = self.plane_noise*torch.rand((), generator=gen)**2         # mostly little
+        return clip,n,index[0],Triplane(*(level*torch.randn(s, generator=gen) for s in self.planes.values()))
 
 # %% ../nbs/25_recipe.ipynb #5b809ff2
 def batch_of(
-    samples:list[tuple[Tensor,int,Tensor]],  # Items of `TrainingSamples`: padded clip, real frames, patches
-)->tuple[Tensor,Tensor|None,Tensor]:         # Clips, uint8; real frames of each, None: all real; patches
+    samples:list[tuple],  # Items of `TrainingSamples`: padded clip, real frames, patches, maybe noise
+)->tuple[Tensor,Tensor|None,...]:    # Clips, uint8; real frames of each, None: all real; patches; maybe noise
     "Stack samples while they are on the CPU, where it costs nothing to see whether all frames are real."
-    clip,n,index = default_collate(samples)
-    return clip,(None if (n==clip.shape[1]).all() else n),index
+    clip,n,*rest = default_collate(samples)
+    return clip,(None if (n==clip.shape[1]).all() else n),*rest
 
 def tokenizer_loss(
     cfg:TokConfig,                    # The model's
@@ -139,9 +147,9 @@ def tokenizer_loss(
 )->Callable:                          # (model, batch) -> the loss, and its parts to report
     "Make the loss of a phase: encode, ask for the batch's patches, compare; `psnr` is the mean over clips."
     def loss(model, batch):
-        clip,n_frames,index = batch
+        clip,n_frames,index,*noise = batch
         clip = to_float(clip)         # on the device: bytes travel, a quarter of what floats would be
-        pred,real = model(clip, index, n_frames),gather_patches(clip, index, cfg.patch)
+        pred,real = model(clip, index, n_frames, *noise),gather_patches(clip, index, cfg.patch)
         value,parts = reconstruction_loss(pred, real, cfg.grid, cfg.patch, net, weight)
         each = (pred.detach().float()-real).square().mean((1,2))
         return value,dict(parts, psnr=-10*torch.log10(each/4).mean())
@@ -236,7 +244,9 @@ def fit(
     _check_fit(t, tok, source, val)
     net = perceptual_net(cfg.lpips_net, t.device) if cfg.lpips else None
     t.loss = tokenizer_loss(tok.cfg, net, cfg.lpips)
-    samples = TrainingSamples(source, tok.cfg.grid, cfg.n, cfg.sampler, cfg.seed, cfg.short, cfg.augment)
+    planes = {k:(*s, tok.cfg.features) for k,s in tok.cfg.plane_sizes.items()}
+    samples = TrainingSamples(source, tok.cfg.grid, cfg.n, cfg.sampler, cfg.seed, cfg.short, cfg.augment,
+                              planes, cfg.plane_noise)
     history = run(t, samples, watcher(tok, val, out) if len(val) else None, progress, batch_of)
     keep_average(t)
     return history

@@ -56,11 +56,15 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
         clip:Tensor,                # Clips in [-1, 1], b t h w 3
         index:Tensor,               # Patch indices, b n 3 long
         n_frames:Tensor|None=None,  # Real frames of each clip, b long
+        noise:Triplane|None=None,   # Added to the planes
     )->Tensor:                      # Patches, b n p
         """Encode, then predict the patches at the sampled positions: the forward pass of a training step.
         With cosines, every second clip of a batch chooses its own, so that the model learns both."""
         own = torch.arange(len(clip), device=clip.device)%2==1
-        return self.decoder(self.planes(clip, n_frames, own if self.cfg.cosines else False), index)
+        planes = self.planes(clip, n_frames, own if self.cfg.cosines else False)
+        if noise is not None:
+            planes = planes._replace(**{k:getattr(planes, k)+getattr(noise, k) for k in self.cfg.axes})
+        return self.decoder(planes, index)
 
     @torch.no_grad()
     def encode(self,

@@ -31,14 +31,14 @@ class _Scene(NamedTuple):
     back:Tensor     # Fourier coefficients of the background, complex
     front:Tensor    # Fourier coefficients of the shapes, complex
 
-def _scene(seed:int) -> _Scene:
+def _scene(seed:int, shapes:int|None=None) -> _Scene:
     "Draw the random numbers of one scene, always as many and in the same order."
     gen = torch.Generator().manual_seed(int(seed))
     motion = int(torch.randint(len(MOTIONS), (), generator=gen))
     n_shapes = 1 + int(torch.randint(3, (), generator=gen))
     u = [torch.rand(s, generator=gen) for s in ((12,), (4, 16), (3, 8))]
     noise = [torch.view_as_complex(torch.randn(*s, 2, generator=gen)) for s in ((3, 97, 49), (3, 3, 49, 25))]
-    return _Scene(motion, n_shapes, *u, *noise)
+    return _Scene(motion, shapes or n_shapes, *u, *noise)
 
 # %% ../../nbs/support/06_synthetic.ipynb #b5b6314d
 def _fields(coef:Tensor, n:int, slope:float, detail:float) -> Tensor:
@@ -232,31 +232,32 @@ def _rod(frame:Tensor, pose:_Pose, k:int, axes:tuple[Tensor, Tensor], size:tuple
 
 # %% ../../nbs/support/06_synthetic.ipynb #f8874bc7
 def _shape(frame:Tensor, canvas:Tensor, pose:_Pose, k:int, u:Tensor, axes:tuple[Tensor, Tensor], size:int,
-           light:Tensor) -> Tensor:
-    "Lay one textured, shaded shape over the frames (c t h w)."
+           light:Tensor|None) -> Tensor:
+    "Lay one shape over the frames (c t h w), shaded by a light, or flat."
     row,col,radius,angle,alpha,_ = (v[:, k, None, None] for v in pose)
     # in radii, not yet turned
     far = ((axes[0] - row) / radius, (axes[1] - col) / radius)
     sin,cos = torch.sin(angle), torch.cos(angle)
     local = (cos * far[0] - sin * far[1], sin * far[0] + cos * far[1])
     gap = _distance(int(u[15] * 4), *local, u)
-    shadow = 1 - 0.45 * alpha * torch.exp(-gap.clamp(min=0) * 5)
-    shade = 0.95 - 0.28 * (far[0] * light[0] + far[1] * light[1]) + 0.25 * gap.clamp(-0.5, 0)
-    paint = _warp(canvas, local[0] / 4, local[1] / 4) * shade
-    return (frame * shadow).lerp(paint, alpha * (0.5 - gap * radius * size).clamp(0, 1))
+    paint = _warp(canvas, local[0] / 4, local[1] / 4)
+    if light is not None:
+        frame = frame * (1 - 0.45 * alpha * torch.exp(-gap.clamp(min=0) * 5))            # shadow
+        paint = paint * (0.95 - 0.28 * (far[0] * light[0] + far[1] * light[1]) + 0.25 * gap.clamp(-0.5, 0))
+    return frame.lerp(paint, alpha * (0.5 - gap * radius * size).clamp(0, 1))
 
 # %% ../../nbs/support/06_synthetic.ipynb #7f4ca18c
 def _render(scene:_Scene, name:str, time:Tensor, size:tuple[int, int], camera:tuple[float, float, float],
-            speed:float, canvases:list) -> Tensor:
-    "Render the frames at `time` (t,) as uint8 (t h w 3)."
+            speed:float, canvases:list, flat:bool=False) -> Tensor:
+    "Render the frames at `time` (t,) as uint8 (t h w 3); flat: without light."
     axes,unit = _axes(size), min(size)
     span = (size[0] / unit, size[1] / unit)
     row0,col0,zoom = (v[:, None, None] for v in _camera_path(scene.camera, time, camera))
     frame = _warp(canvases[0], axes[0] * zoom / 2 + row0, axes[1] * zoom / 2 + col0)
-    light = 2 * pi * scene.look[0, 15]
-    light = torch.stack([torch.sin(light), torch.cos(light)])
-    frame = frame * (1.02 - 0.12 * (axes[0] * light[0] + axes[1] * light[1])
-                     - 0.25 * (axes[0]**2 + axes[1]**2))
+    light = None if flat else 2 * pi * scene.look[0, 15]
+    if not flat: light = torch.stack([torch.sin(light), torch.cos(light)])
+    if not flat: frame = frame * (1.02 - 0.12 * (axes[0] * light[0] + axes[1] * light[1])
+                                  - 0.25 * (axes[0]**2 + axes[1]**2))
     pose = _poses(scene, name, time * speed, span)
     for k in range(pose.row.shape[1]):
         if name == 'pendulum': frame = _rod(frame, pose, k, axes, size)
@@ -273,9 +274,9 @@ def _label(motion:str|int|None, default:int) -> int:
                      f'or an index below {len(MOTIONS)}')
 
 def _clip(seed:int, n_frames:int, size:tuple[int, int], motion:str|int|None, camera:float|tuple, speed:float,
-          detail:float, plain:bool=False) -> tuple[Tensor, int]:
+          detail:float, plain:bool=False, shapes:int|None=None) -> tuple[Tensor, int]:
     "Render one clip; return its label, too."
-    scene = _scene(seed)
+    scene = _scene(seed, shapes)
     label = _label(motion, scene.motion)
     camera = tuple(camera) if isinstance(camera, (tuple, list)) else (camera,) * 3
     def paint(coef, u, n, against=None):
@@ -283,7 +284,8 @@ def _clip(seed:int, n_frames:int, size:tuple[int, int], motion:str|int|None, cam
     canvases = [paint(scene.back, scene.look[0], 256)]
     canvases += [paint(c, u, 128, canvases[0].mean((1, 2))) for c,u in zip(scene.front, scene.look[1:])]
     time = torch.arange(n_frames, dtype=torch.float32)
-    parts = [_render(scene, MOTIONS[label], part, size, camera, speed, canvases) for part in time.split(16)]
+    parts = [_render(scene, MOTIONS[label], part, size, camera, speed, canvases, plain)
+             for part in time.split(16)]
     return torch.cat(parts), label
 
 # %% ../../nbs/support/06_synthetic.ipynb #805563a6
@@ -295,17 +297,19 @@ def synthetic_batch(
     camera:float|tuple[float, float, float]=1.,    # Strength of camera motion, 0: none; or pan, zoom, shake
     motion_speed:float=1.,                         # Speed of the shapes, 0 holds them still
     detail:float=1.,                               # Strength of fine texture, 0 leaves smooth colours
-    plain:bool=False,                              # No texture: shapes of one colour over a graded background
+    plain:bool=False,                 # No texture, no light: shapes of one colour over a graded background
+    shapes:int|None=None,                          # How many, 1 to 3; None: each seed's own number
 ) -> tuple[Tensor, Tensor]:                        # Clips, uint8 (b t h w 3); labels, long (b,)
-    "Draw clips from seeds; raises `ValueError` for an unknown motion or an empty size."
+    "Draw clips from seeds; raises `ValueError` for an unknown motion or size, or more than three shapes."
     seeds = [int(s) for s in ([seeds] if isinstance(seeds, int) else seeds)]
     size = (size, size) if isinstance(size, int) else tuple(size)
     if n_frames < 1 or len(size) != 2 or min(size) < 1:
         raise ValueError(f'n_frames={n_frames}, size={size}: each must be at least 1')
+    if shapes not in (None, 1, 2, 3): raise ValueError(f'shapes={shapes} must be 1, 2 or 3, or None')
     motions = list(motion) if isinstance(motion, (list, tuple, Tensor)) else [motion] * len(seeds)
     if len(motions) != len(seeds):
         raise ValueError(f'{len(motions)} motions for {len(seeds)} seeds: give one motion, or one per seed')
-    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain) for s,m in zip(seeds, motions)]
+    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain, shapes) for s,m in zip(seeds, motions)]
     return torch.stack([c for c,_ in drawn]), torch.tensor([l for _,l in drawn])
 
 # %% ../../nbs/support/06_synthetic.ipynb #33af573d
