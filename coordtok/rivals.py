@@ -16,16 +16,14 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .codecs import (Coded, LinearCode, Rival, VideoCodec, check_rival, codecs_here, one_clip,
-                             parse_budget)
+from .codecs import (FLOATS, LINEAR_CODES, Coded, LinearCode, Rival, VideoCodec, codecs_here,
+                             one_clip, parse_budget)
+from .metrics import psnr
 from .support.video import to_float
 from .support.weights import WeightsError, bundled_names
 from .tokenizer import CoordTok
-from .triplane import Triplane
 
-# %% ../nbs/43_rivals.ipynb #55aac020
-_FLOATS = {16: torch.float16, 32: torch.float32}
-
+# %% ../nbs/43_rivals.ipynb #f236751a
 class Ours:
     "A `CoordTok` as a rival: clips of its size, up to as many frames as it codes at once."
     def __init__(self,
@@ -33,7 +31,7 @@ class Ours:
         own:bool=False,         # Let each clip choose its own cosines
         bits_a_number:int=16,   # 16, as in a token file, or 32
     ):
-        if bits_a_number not in _FLOATS:
+        if bits_a_number not in FLOATS:
             raise ValueError(f'bits_a_number={bits_a_number} must be 16 or 32, floats of that size')
         self.tok,self.own,self.bits_a_number = tok,own,bits_a_number
         self.name,self.frames = tok.name+' own'*own,tok.cfg.clip[0]
@@ -42,7 +40,7 @@ class Ours:
     )->Coded:         # Its data: planes, and the number of frames
         "Encode a clip; a `ValueError` names the size that the tokenizer takes."
         planes = self.tok.encode(one_clip(clip, self.frames), own=self.own)
-        planes = planes.map(lambda o: o.cpu().to(_FLOATS[self.bits_a_number]))
+        planes = planes.map(lambda o: o.cpu().to(FLOATS[self.bits_a_number]))
         side = 0 if planes.profile is None else 8*planes.profile.numel()
         cfg = self.tok.cfg
         return Coded((planes, len(clip)), cfg.n_scalars*self.bits_a_number+side, cfg.n_tokens, cfg.n_scalars)
@@ -112,7 +110,8 @@ class DiffusersVAE:
         "Encode a clip of any size."
         (t,h,w),(dt,ds) = one_clip(clip, self.frames).shape[:3],self.ratios
         x = rearrange(to_float(clip), 't h w c -> 1 c t h w')
-        x = F.pad(x, (0,-w%ds, 0,-h%ds, 0,-(t-1)%dt), mode='replicate').to(self.model.device, self.model.dtype)
+        x = F.pad(x, (0,-w%ds, 0,-h%ds, 0,-(t-1)%dt), mode='replicate')
+        x = x.to(self.model.device, self.model.dtype)
         z = self.model.encode(x).latent_dist.mode().cpu().half()
         return Coded((z, (t,h,w)), 16*z.numel(), z[:,0].numel(), z.numel())
     @torch.no_grad()
@@ -127,13 +126,11 @@ class DiffusersVAE:
         out = m.decode(z, *extra).sample
         return rearrange(out[0], 'c t h w -> t h w c')[:t, :h, :w].float().clamp(-1, 1).cpu().contiguous()
 
-# %% ../nbs/43_rivals.ipynb #76f32cd3
-_LINEAR = 'mean','thumbnail','box','zone','own zone','blocks'
-
+# %% ../nbs/43_rivals.ipynb #08ecee21
 def rival_names()->list[str]:  # A codec stands with a budget as an example
     "List what `open_rival` opens."
     return [*(k for k in bundled_names() if not k.endswith('dit')), *(f'{k}@10KB' for k in codecs_here()),
-            *_LINEAR, *_HUB]
+            *LINEAR_CODES, *_HUB]
 
 def _open_vae(name:str, frames:int=17, **kw)->DiffusersVAE:
     "Load an autoencoder from the hub; an `ImportError` or a `WeightsError` says what is missing."
@@ -143,8 +140,8 @@ def _open_vae(name:str, frames:int=17, **kw)->DiffusersVAE:
     cls,repository,folder = _HUB[name]
     try: model = getattr(diffusers, cls).from_pretrained(repository, subfolder=folder, **kw)
     except Exception as e:
-        raise WeightsError(f'{name}: the weights of {repository} are neither in the cache nor to be had from the '
-                           f'hub ({type(e).__name__}): go online once') from None
+        raise WeightsError(f'{name}: the weights of {repository} are not in the cache, and the hub did not give '
+                           f'them ({type(e).__name__}): connect to the network once') from None
     return DiffusersVAE(model, name, frames)
 
 def open_rival(
@@ -154,21 +151,20 @@ def open_rival(
 )->Rival:                               # It codes clips of any length
     "Open a rival by name; a `ValueError` lists the names, another error says what is missing."
     name = str(name)
-    codec,at,budget = name.partition('@')
-    if name in _LINEAR: return Pieces(LinearCode(name, **kw))
-    if at and codec not in codecs_here() and codec in ('h264','h265','av1','vvc'):
-        raise ValueError(f'{name}: this PyAV has no encoder for {codec}; it has {", ".join(codecs_here())}')
-    if codec in codecs_here():
-        if not at: raise ValueError(f'{name} needs a budget of bytes for 128 frames: {name}@10KB')
-        return Pieces(VideoCodec(codec, parse_budget(budget), **kw))
+    kind,at,budget = name.partition('@')
+    if name in LINEAR_CODES: return Pieces(LinearCode(name, **kw))
+    if at and kind in LINEAR_CODES:
+        raise ValueError(f"{name}: {kind} counts numbers, not bytes: open_rival('{kind}', numbers=5120)")
+    if at: return Pieces(VideoCodec(kind, parse_budget(budget), **kw))
+    if kind in codecs_here(): raise ValueError(f'{name} needs a budget of bytes for 128 frames: {name}@10KB')
     if name in _HUB:
         rival = _open_vae(name, **kw)
         rival.model.to(device)
         return Pieces(rival)
-    if name in rival_names() or Path(name).is_dir():
+    if name in rival_names() or name and Path(name).is_dir():
         return Pieces(Ours(CoordTok.from_pretrained(name).to(device), **kw))
-    raise ValueError(f'rival {name!r} is unknown: there are {", ".join(rival_names())}, other budgets, and folders '
-                     'of tokenizers')
+    raise ValueError(f'rival {name!r} is unknown: there are {", ".join(rival_names())}, other budgets, and '
+                     'folders of tokenizers')
 
 # %% ../nbs/43_rivals.ipynb #a0f5360b
 class Shape(NamedTuple):
@@ -198,7 +194,6 @@ def rival_table(
     clip:Tensor,       # The clip that is coded, t h w 3 uint8
 )->list[dict]:         # For each: `name`, `tokens`, `numbers`, `bits` (None: has none) and `psnr_clip`, in dB
     "Code a clip with each rival and count."
-    from coordtok.metrics import psnr
     rows = []
     for name in names:
         rival = open_rival(name)
