@@ -104,8 +104,8 @@ class _Codec(NamedTuple):
     coarsest:float          # The coarsest quality setting
     options:dict[str,str]   # All others
 
-# No scene cuts and an endless group: one key frame. One thread, and x264 without shortcuts of a processor, whose
-# results differ from run to run on small frames: equal clips give equal bytes.
+# No scene cuts and an endless group: one key frame. One thread, and x264 without shortcuts of a processor,
+# whose results differ from run to run on small frames: equal clips give equal bytes.
 _CODECS = dict(
     h264=_Codec('libx264', 'h264', 'slower', 51, {'tune':'psnr', 'g':'9999', 'sc_threshold':'0',
                 'x264-params':'cpu-independent=1'}),
@@ -141,7 +141,8 @@ def encode_stream(
     enc.time_base,enc.framerate,enc.thread_count = Fraction(1, 25),25,1
     enc.options = {'preset': preset or c.preset} | c.options
     params = c.options.get('svtav1-params')                  # the only place that takes half steps of AV1
-    asked = {'svtav1-params': f'{params}:crf={quality}'} if params else {'qp' if codec=='vvc' else 'crf': str(quality)}
+    if params: asked = {'svtav1-params': f'{params}:crf={quality}'}
+    else: asked = {'qp' if codec=='vvc' else 'crf': str(quality)}
     enc.options = enc.options | asked
     packets = []
     try:

@@ -140,8 +140,8 @@ def _open_vae(name:str, frames:int=17, **kw)->DiffusersVAE:
     cls,repository,folder = _HUB[name]
     try: model = getattr(diffusers, cls).from_pretrained(repository, subfolder=folder, **kw)
     except Exception as e:
-        raise WeightsError(f'{name}: the weights of {repository} are not in the cache, and the hub did not give '
-                           f'them ({type(e).__name__}): connect to the network once') from None
+        raise WeightsError(f'{name}: the weights of {repository} are not in the cache, and the hub did not '
+                           f'give them ({type(e).__name__}): connect to the network once') from None
     return DiffusersVAE(model, name, frames)
 
 def open_rival(
