@@ -23,6 +23,6 @@ setup(
     packages=find_packages(include=['coordtok', 'coordtok.*']),
     package_data={'coordtok': ['pretrained/*/*', 'clips/*']},
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split()},
+    extras_require={'dev': cfg['dev_requirements'].split(), 'rivals': cfg['rivals_requirements'].split()},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
 )
