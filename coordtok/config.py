@@ -32,7 +32,7 @@ class TokConfig:
     pos:str='table' # Decoder positions: 'table', one vector per patch (the paper), or 'axes', a sum of three
     context:int=0 # Size of an attention set: patches decoded together; 0: all (the paper), 1: each alone
     cosines:bool=False # Planes begin as the strongest cosines of the clip; the networks add what they learn
-    guests:bool=True # Cosines without a place of their own take the slots that hold nothing
+    fill:bool=True # With cosines: slots whose own cosine is weak hold a strong one of another block
     profile:tuple[int,...]=() # Where the clips' energy lies, if not as in natural video: from `profile_of`
     pad:str='exclude' # Padded tokens: 'exclude', or 'bias', the released code's +1 on their logits
     lookup:str='index' # Position lookup: 'index', or 'float', the released code's way through float32
@@ -92,7 +92,7 @@ class TokConfig:
                 f'{self.n_patches} patches of {patch}, {start})')
     def to_json(self)->str:
         "Write the config as JSON with sorted keys: equal configs give equal text, old ones the same as ever."
-        usual = dict(cosines=False, guests=True, profile=())
+        usual = dict(cosines=False, fill=True, profile=())
         return json.dumps({k:v for k,v in asdict(self).items() if k not in usual or v!=usual[k]},
                           sort_keys=True)
 

@@ -142,7 +142,7 @@ class Zone(nn.Module):
         candidates:int=2**18, # Cosines that can be chosen: the strongest by the law
     ):
         super().__init__()
-        (law,homes),(cell,groups),self.guests = _layout(cfg),octave_pairs(cfg.clip),cfg.guests
+        (law,homes),(cell,groups),self.fill = _layout(cfg),octave_pairs(cfg.clip),cfg.fill
         key = (natural_spectrum(cfg.clip)*_STEP).round().long().flatten()
         ranked = (key*2*len(key)-torch.arange(len(key))).topk(min(candidates, len(key))).indices
         first,extra = torch.zeros(len(key), dtype=torch.bool).index_fill(0, ranked, True),homes[homes>=0]
@@ -175,7 +175,7 @@ class Zone(nn.Module):
         profile:Tensor,  # What `measure` found, b r
     )->Tensor:           # The cosine that each number of the planes holds, -1 for none, b n
         "Choose the strongest cosines: those at home stay, the others are guests in the slots that are left."
-        if not self.guests: return self.ranked[self.home].expand(len(profile), -1)
+        if not self.fill: return self.ranked[self.home].expand(len(profile), -1)
         correction = sum(profile.long()[:,g] for g in self.groups)[:,self.cell]
         key,n,k = self.law+_STEP*correction,len(self.home),len(self.law)
         top = (key*2*k-torch.arange(k, device=key.device)).topk(min(n, k)).indices

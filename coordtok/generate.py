@@ -24,6 +24,8 @@ from tqdm.auto import tqdm
 from .support.devices import precision_context
 from .support.seeds import draw_generator, shuffled_index
 from .support.video import to_uint8
+from .config import TokConfig
+from .cosines import Cosines
 from .triplane import Triplane
 from .tokenizer import CoordTok
 from .train import LoopConfig, Trainer, keep_average, run
@@ -63,19 +65,29 @@ def new_dit(
     cfg:DiTConfig=DiTConfig.tiny(),    # Patch, width, depth and heads; the rest follows from the latents
     classes:bool=True,                 # Learn the labels, where there are any; False is the paper's
     dropout:float=.1,                  # Share of samples whose label is hidden, which guidance needs
+    amplitude:float=0.,                # 0: all channels count alike; 1: as in the clip, for planes of cosines
     seed:int=0,                        # Seed of the first weights
 )->SiT:                                # Untrained
-    "Make a model to train, the same for the same seed."
+    "Make a model to train, the same for the same seed; a `ValueError` says if channels have no amplitude."
     n = max((int(s['label'].max()) for s in latents.shards), default=-1)+1
     known = dict(classes=1, class_dropout=0., labels=())
     if classes and (n:=max(n, len(latents.labels)))>1:
         known = dict(classes=n, class_dropout=dropout, labels=latents.labels)
+    stats = latent_stats(latents)
+    if amplitude: stats['std'] = _by_amplitude(stats['std'], latents.cfg, amplitude)
     torch.manual_seed(seed)
-    dit = SiT(replace(cfg, plane=latents.cfg.plane, features=latents.cfg.features, **known,
-                      **latent_stats(latents),
+    dit = SiT(replace(cfg, plane=latents.cfg.plane, features=latents.cfg.features, **known, **stats,
                       tokenizer=latents.tokenizer, tokenizer_hash=latents.tokenizer_hash))
     if dit.cfg.skip: _fit_preconditioner(dit, latents)
     return dit
+
+def _by_amplitude(std:tuple[tuple[float,...],...], cfg:TokConfig, amplitude:float)->tuple:
+    "Choose divisors that leave channels a spread that grows with what they do in the clip; mean square 1."
+    if not cfg.cosines or amplitude<0:
+        raise ValueError(f'amplitude={amplitude} must be at least 0, and needs planes of cosines: leave it at 0')
+    std = torch.tensor(std)
+    spread = (std*Cosines(cfg).scale)**amplitude
+    return tuple(map(tuple, (std/(spread/spread.square().mean().sqrt())).tolist()))
 
 def _fit_preconditioner(dit:SiT, latents:LatentSet, most:int=4096)->None:
     "Measure mean and directions of the planes on at most so many entries, evenly spaced."

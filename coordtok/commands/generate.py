@@ -131,7 +131,7 @@ def start_dit(
     drop = .1 if a.dropout is None else a.dropout
     if not 0<=drop<1: raise ValueError(f'--dropout {drop:g} must be at least 0 and below 1')
     cfg = model_config(a.model, a.set, DiTConfig, _FIXED, patch=a.patch, plane=latents.cfg.plane)
-    dit = new_dit(latents, cfg, not a.unconditional, drop, train.seed)
+    dit = new_dit(latents, cfg, not a.unconditional, drop, a.amplitude, train.seed)
     if a.dropout is not None and dit.cfg.classes==1:
         raise ValueError(f'--dropout {a.dropout:g} hides labels, and there are none: leave it out'
                          + ('' if a.unconditional else ', or encode with --labels'))

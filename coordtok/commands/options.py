@@ -214,6 +214,8 @@ VERBS = {
         '--patch': dict(type=at_least(1), default=2, help='tokens along the side of a latent patch'),
         '--set': dict(help='changes to the preset: width, depth, heads, prediction ...'),
         '--unconditional': dict(action='store_true', help='ignore labels, as the paper does'),
+        '--amplitude': dict(type=float, default=0.,
+                            help='for planes of cosines, from 0, all channels count alike, to 1, as in the clip'),
         '--dropout': dict(type=float, help='share of clips whose label is hidden, so that guidance is '
                                            'possible (0.1 where there are labels)'),
         **RUN, **config_options(GenConfig)},
