@@ -26,7 +26,7 @@ from .support.synthetic import MOTIONS
 from .support.weights import HubModel, atomic_save, model_card
 from .classifier import MotionClassifier, motion_views
 
-# %% ../nbs/41_frechet.ipynb #52a53913
+# %% ../nbs/41_frechet.ipynb #db8cb66d
 def _features(
     x:Tensor,  # What an extractor gave
 )->Tensor:     # n d, float64 on the CPU
@@ -100,12 +100,12 @@ class Moments:
             was,out = json.loads(f.metadata()['note']),cls()
             out.n,out.mean,out.scatter = int(f.get_tensor('n')),f.get_tensor('mean'),f.get_tensor('scatter')
         odd = [f'{k} was {was.get(k)!r}, now {v!r}' for k,v in note.items() if was.get(k)!=v]
-        if odd: raise ValueError(f'{path} holds moments of something else ({"; ".join(odd)}): measure them again')
+        if odd: raise ValueError(f'{path} holds other moments ({"; ".join(odd)}): measure them again')
         return out
 
     def __repr__(self)->str: return f'Moments({self.n} samples of {len(self.mean)} features)'
 
-# %% ../nbs/41_frechet.ipynb #b8a0f117
+# %% ../nbs/41_frechet.ipynb #a1eed1ab
 def _root(
     cov:Tensor,  # Symmetric, d d, float64
 )->Tensor:       # Its symmetric square root, d d
@@ -122,26 +122,29 @@ def frechet_distance(
     for o in (a, b): o.cov                                          # raises where there are fewer than two
     d = len(a.mean)
     if d!=len(b.mean):
-        raise ValueError(f'features of different widths, {d} and {len(b.mean)}: they come from different networks')
+        raise ValueError(f'features of different widths, {d} and {len(b.mean)}: '
+                         'they come from different networks')
     if (n := min(a.n, b.n))<=d:
-        warnings.warn(f'{n} samples of {d} features: with fewer than {d+1} the covariance is singular and the '
-                      'distance far too large; give more clips, at least ten times as many as features',
+        warnings.warn(f'{n} samples of {d} features: with fewer than {d+1} the covariance is singular and '
+                      'the distance far too large; give more clips, at least ten times as many as features',
                       stacklevel=2)
     mixed = torch.linalg.svdvals(_root(a.cov)@_root(b.cov)).sum()
     value = (a.mean-b.mean).square().sum()+a.cov.trace()+b.cov.trace()-2*mixed
     return max(0., value.item())
 
-# %% ../nbs/41_frechet.ipynb #115ac1d0
+# %% ../nbs/41_frechet.ipynb #cbfae47c
 def fvd_preprocess(
     clips:Tensor,        # b t h w 3, uint8
     how:str='videogpt',  # 'videogpt': 224 and cut, in [-1, 1]; 'stylegan-v': as they are, 0 to 255
     size:int=224,        # Rows and columns, for 'videogpt'
 )->Tensor:               # What the network takes, b 3 t h w, float32
     "Bring clips to what an I3D file expects; a `ValueError` refuses floats and other shapes."
-    if clips.ndim!=5 or clips.shape[-1]!=3: raise ValueError(f'expected clips (b t h w 3), got {tuple(clips.shape)}')
+    if clips.ndim!=5 or clips.shape[-1]!=3:
+        raise ValueError(f'expected clips (b t h w 3), got {tuple(clips.shape)}')
     if clips.dtype!=torch.uint8:
         raise ValueError(f'expected uint8, got {clips.dtype}: convert with `to_uint8`, as a video file would')
-    if how not in ('videogpt','stylegan-v'): raise ValueError(f"how={how!r} must be 'videogpt' or 'stylegan-v'")
+    if how not in ('videogpt','stylegan-v'):
+        raise ValueError(f"how={how!r} must be 'videogpt' or 'stylegan-v'")
     b,_,h,w,_ = clips.shape
     if how=='stylegan-v': return rearrange(clips, 'b t h w c -> b c t h w').float()
     scale = size/min(h, w)
@@ -151,7 +154,7 @@ def fvd_preprocess(
     i,j = (to[0]-size)//2,(to[1]-size)//2
     return rearrange(x[:,:,i:i+size,j:j+size]*2-1, '(b t) c h w -> b c t h w', b=b)
 
-# %% ../nbs/41_frechet.ipynb #6727ce7e
+# %% ../nbs/41_frechet.ipynb #58993928
 class FeatureError(RuntimeError):
     "Weights of a feature network are missing, damaged or not those that were asked for."
 
@@ -170,7 +173,8 @@ class Extractor:
     )->Tensor:         # b d, float32 on the CPU
         "Compute features."
         if clips.ndim!=5 or clips.shape[-1]!=3 or clips.dtype!=torch.uint8:
-            raise ValueError(f'{self.name} takes uint8 clips (b t h w 3), got {clips.dtype} {tuple(clips.shape)}')
+            raise ValueError(f'{self.name} takes uint8 clips (b t h w 3), got {clips.dtype} '
+                             f'{tuple(clips.shape)}')
         if clips.shape[1]<self.least:
             raise ValueError(f'{self.name} takes clips of {self.least} frames or more, got {clips.shape[1]}')
         out = self.run(clips).float().cpu()
@@ -188,12 +192,13 @@ def moments_of(
     out = Moments()
     for clips in batches:
         if frames:
-            if clips.shape[1]%frames: raise ValueError(f'{clips.shape[1]} frames are not a multiple of windows of {frames}')
+            if clips.shape[1]%frames:
+                raise ValueError(f'{clips.shape[1]} frames are not a multiple of windows of {frames}')
             clips = rearrange(clips, 'b (n t) h w c -> (b n) t h w c', t=frames)
         out.update(extractor(clips))
     return out
 
-# %% ../nbs/41_frechet.ipynb #b091185b
+# %% ../nbs/41_frechet.ipynb #7ac17216
 def fetched(
     url:str,                   # Where the file comes from
     name:str,                  # What it is called in the cache
@@ -208,8 +213,9 @@ def fetched(
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
         except OSError as e:
-            raise FeatureError(f'{name} is not in {path.parent} and could not be fetched ({e}): download {url} where '
-                               'there is a network and copy it there, or use motion_net(), which is bundled') from e
+            raise FeatureError(f'{name} is not in {path.parent} and could not be fetched ({e}): download '
+                               f'{url} where there is a network and copy it there, or use motion_net(), which is '
+                               'bundled') from e
     return _checked(path, sha256 or (kept.read_text().strip() if kept.exists() else None), kept)
 
 def _checked(
@@ -226,11 +232,11 @@ def _checked(
         warnings.warn(f'no hash of {path.name} is known: {found[:12]}... was recorded and will be required '
                       'from now on; compare it with a colleague\'s', stacklevel=3)
     elif sha256 is None or found!=sha256.lower():
-        raise FeatureError(f'{path} has the SHA-256 {found}, not {sha256 or "one that was given"}: it is damaged or '
-                           f'another file; if you trust it, pass sha256={found!r}')
+        raise FeatureError(f'{path} has the SHA-256 {found}, not {sha256 or "one that was given"}: it is '
+                           f'damaged or another file; if you trust it, pass sha256={found!r}')
     return path
 
-# %% ../nbs/41_frechet.ipynb #4af091b5
+# %% ../nbs/41_frechet.ipynb #0218c663
 _TORCHSCRIPT = 'https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1'
 _TORCHSCRIPT_SHA256 = 'bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2'
 
@@ -239,7 +245,7 @@ def i3d_torchscript(
     sha256:str|None=None,           # Its SHA-256; None: that of the file that everybody uses
     device:torch.device|str='cpu',  # Where it computes
 )->Extractor:                       # 400 features a clip
-    "Load the TorchScript I3D (it is a program, so its hash is checked); a `FeatureError` says what is missing."
+    "Load the TorchScript I3D, a program whose hash is checked; a `FeatureError` says what is missing."
     known = sha256 or _TORCHSCRIPT_SHA256
     file = _checked(path, known) if path else fetched(_TORCHSCRIPT, 'i3d_torchscript.pt', known)
     net = torch.jit.load(str(file), map_location=device).eval()
@@ -248,7 +254,7 @@ def i3d_torchscript(
         return net(x, rescale=True, resize=True, return_features=True)
     return Extractor('i3d-torchscript', run, 'FVD', least=10, weights=known[:12])
 
-# %% ../nbs/41_frechet.ipynb #18e11fb5
+# %% ../nbs/41_frechet.ipynb #324fcc25
 def _padded(
     x:Tensor,                     # b c t h w
     kernel:tuple[int,int,int],    # Along frames, rows, columns
@@ -286,12 +292,17 @@ class I3D(nn.Module):
     "Inflated Inception-v1; gives the scores of 400 Kinetics classes, averaged over time."
     def __init__(self):
         super().__init__()
-        self.Conv3d_1a_7x7,self.Conv3d_2b_1x1,self.Conv3d_2c_3x3 = _Unit(3, 64, 7, 2),_Unit(64, 64),_Unit(64, 192, 3)
-        self.Mixed_3b,self.Mixed_3c = _Mixed(192, 64, 96, 128, 16, 32, 32),_Mixed(256, 128, 128, 192, 32, 96, 64)
-        self.Mixed_4b,self.Mixed_4c = _Mixed(480, 192, 96, 208, 16, 48, 64),_Mixed(512, 160, 112, 224, 24, 64, 64)
-        self.Mixed_4d,self.Mixed_4e = _Mixed(512, 128, 128, 256, 24, 64, 64),_Mixed(512, 112, 144, 288, 32, 64, 64)
+        self.Conv3d_1a_7x7 = _Unit(3, 64, 7, 2)
+        self.Conv3d_2b_1x1,self.Conv3d_2c_3x3 = _Unit(64, 64),_Unit(64, 192, 3)
+        self.Mixed_3b = _Mixed(192, 64, 96, 128, 16, 32, 32)
+        self.Mixed_3c = _Mixed(256, 128, 128, 192, 32, 96, 64)
+        self.Mixed_4b = _Mixed(480, 192, 96, 208, 16, 48, 64)
+        self.Mixed_4c = _Mixed(512, 160, 112, 224, 24, 64, 64)
+        self.Mixed_4d = _Mixed(512, 128, 128, 256, 24, 64, 64)
+        self.Mixed_4e = _Mixed(512, 112, 144, 288, 32, 64, 64)
         self.Mixed_4f = _Mixed(528, 256, 160, 320, 32, 128, 128)
-        self.Mixed_5b,self.Mixed_5c = _Mixed(832, 256, 160, 320, 32, 128, 128),_Mixed(832, 384, 192, 384, 48, 128, 128)
+        self.Mixed_5b = _Mixed(832, 256, 160, 320, 32, 128, 128)
+        self.Mixed_5c = _Mixed(832, 384, 192, 384, 48, 128, 128)
         self.logits = nn.ModuleDict(dict(conv3d=nn.Conv3d(1024, 400, 1)))
     def forward(self,
         x:Tensor,  # b 3 t 224 224 in [-1, 1], 9 frames or more
@@ -304,7 +315,7 @@ class I3D(nn.Module):
         x = self.Mixed_5c(self.Mixed_5b(_pool(x, (2,2,2), (2,2,2))))
         return self.logits['conv3d'](F.avg_pool3d(x, (2,7,7), 1)).mean((2,3,4))
 
-# %% ../nbs/41_frechet.ipynb #9bdf31cb
+# %% ../nbs/41_frechet.ipynb #ab8ea065
 _PORT = 'https://github.com/songweige/TATS/raw/main/tats/fvd/i3d_pretrained_400.pt'
 
 def i3d_port(
@@ -316,7 +327,8 @@ def i3d_port(
     file = _checked(path, sha256) if path else fetched(_PORT, 'i3d_pretrained_400.pt', sha256)
     with torch.device('meta'): net = I3D()
     try: net.load_state_dict(torch.load(file, map_location='cpu', weights_only=True), assign=True)
-    except Exception as e: raise FeatureError(f'{file} does not hold the weights of I3D ({str(e)[:200]})') from e
+    except Exception as e:
+        raise FeatureError(f'{file} does not hold the weights of I3D ({str(e)[:200]})') from e
     net = net.to(device).eval()
     return Extractor('i3d-port', lambda o: net(fvd_preprocess(o.to(device))), 'FVD', least=10,
                      weights=digest(file)['sha256'][:12])
