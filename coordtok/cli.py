@@ -69,6 +69,7 @@ def run_encode(
     "Encode a video file."
     if Path(a.output).suffix.lower() in EXTENSIONS:
         raise ValueError(f'{a.output}: tokens are no video, name the file something.ctok')
+    if a.int8 and a.bits: raise ValueError(f'--int8 and --bits {a.bits}: give one of the two')
     check_output(a.output, a.input if Path(a.input).exists() else None)
     tok,info,start = load_model(a.model),video_info(a.input),time.perf_counter()
     parts,lengths = [],[]
@@ -78,7 +79,7 @@ def run_encode(
         lengths.append(len(clip))
     planes = Triplane.cat(parts)
     save_tokens(a.output, planes, tok, info.fps or 25., lengths, 'int8' if a.int8 else 'float16',
-                (info.height,info.width), Path(a.input).name)
+                (info.height,info.width), Path(a.input).name, bits=a.bits)
     print(f'{a.output}: {sum(lengths)} frames in {len(parts)} x {planes.n_tokens} tokens, '
           f'{Path(a.output).stat().st_size:,} bytes, {time.perf_counter()-start:.1f} s')
 
@@ -220,7 +221,7 @@ def main(
     a,usual = parser().parse_args(argv),warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f'coordtok: {message}\n'
     try: return a.run(a) or 0
-    except (ValueError, OSError, FloatingPointError, RuntimeError) as e:
+    except (ValueError, OSError, ImportError, FloatingPointError, RuntimeError) as e:
         print(f'coordtok: {e}', file=sys.stderr)
         return 1
     except KeyboardInterrupt as e:

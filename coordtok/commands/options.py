@@ -21,6 +21,7 @@ from ..support.store import row_name
 from ..config import TokConfig
 from ..tokenizer import CoordTok
 from ..train import LoopConfig
+from ..rate import BITS
 from ..recipe import RECIPES, TrainConfig
 from ..generate import DIT_RECIPES, SOLVERS, GenConfig
 
@@ -131,6 +132,8 @@ VERBS = {
         '--frames': dict(type=at_least(1), help='frames in all'),
         '--refine': {}, '--own': {},
         '--int8': dict(action='store_true', help='one byte a number'),
+        '--bits': dict(type=int, choices=BITS, help='so many bits a number and an entropy coder: the '
+                                                    'smallest files'),
         '--precision': dict(help='auto, bfloat16 or float32')},
     'decode': {
         'input': {}, 'output': {},

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..config import TokConfig
+from ..rate import dequantize_planes, pack_levels, quantize_planes, unpack_levels
 from ..support.weights import atomic_save
 from ..tokenizer import CoordTok, check_planes
 from ..triplane import Triplane
@@ -54,7 +55,7 @@ class TokenFile:
     cfg:TokConfig                  # Its config
     fps:float                      # Frames per second
     n_frames:tuple[int,...]        # Real frames of each clip
-    dtype:str                      # How the file stores the numbers: 'float16', 'int8' or 'float32'
+    dtype:str                      # How the file stores the numbers: 'float16', 'int8', 'float32' or '4 bits'
     size:tuple[int,int]|None=None  # Rows and columns of the original video
     source:str|None=None           # Name of the original file
     extra:dict|None=None           # Anything else the writer put there
@@ -73,14 +74,19 @@ class TokenFile:
                 f'by {self.model} {self.model_hash})')
 
 # %% ../../nbs/commands/00_tokens.ipynb #40c806c6
-_FORMAT,_VERSIONS = 'coordtok-tokens',(1,2)     # 2: the clips chose their own cosines
+_FORMAT,_VERSIONS = 'coordtok-tokens',(1,2,3)   # 2: own cosines; 3: an entropy-coded stream
 _DTYPES = dict(float16=torch.float16, float32=torch.float32, int8=None)
 
-def _pack(planes:Triplane, dtype:str)->dict[str,Tensor]:
+def _pack(planes:Triplane, dtype:str, bits:int|None, cfg:TokConfig)->dict[str,Tensor]:
     "Turn planes into the tensors of a file; a `TokenError` says what cannot be stored."
     if dtype not in _DTYPES: raise TokenError(f'dtype={dtype!r} must be one of {", ".join(_DTYPES)}')
     if not all(o.isfinite().all() for o in planes):
         raise TokenError('the planes hold NaN or infinity and cannot be stored: encode the clip again')
+    if bits is not None:
+        try: parts = pack_levels(quantize_planes(planes, bits, cfg), cfg)
+        except ValueError as e: raise TokenError(str(e)) from None
+        return dict(stream=torch.frombuffer(bytearray(b''.join(parts)), dtype=torch.uint8),
+                    ends=torch.tensor([len(p) for p in parts]).cumsum(0))
     top = max(float(o.abs().max()) for o in planes)
     if dtype=='float16' and top>65504:
         raise TokenError(f'the planes reach {top:.3g} and float16 ends at 65504: '
@@ -103,8 +109,9 @@ def save_tokens(
     size:tuple[int,int]|None=None,            # Rows and columns of the original video
     source:str|None=None,                     # Name of the original file
     extra:dict|None=None,                     # Anything else that JSON can hold
+    bits:int|None=None,                       # In place of `dtype`: 8, 6, 4 or 3 bits, entropy coded
 )->Path:                                      # The file
-    "Write planes with all that is needed to decode them; a `TokenError` or `OSError` says why not."
+    "Write planes with all that is needed to decode them; a `TokenError`, `ImportError` or `OSError` says why not."
     planes = check_planes(planes, tok.cfg, torch.device('cpu')).map(Tensor.detach)
     b,t = len(planes.xy),tok.cfg.clip[0]
     real = torch.as_tensor(t if n_frames is None else n_frames).flatten().tolist()
@@ -112,11 +119,11 @@ def save_tokens(
     if len(real)!=b or not all(isinstance(n, int) and 1<=n<=t for n in real):
         raise TokenError(f'n_frames={real} must be integers from 1 to {t}, one for each of the {b} clips')
     if not 0<fps<float('inf'): raise TokenError(f'fps={fps} must be above 0')
-    info = dict(format=_FORMAT, version=_VERSIONS[planes.profile is not None], model=tok.name,
+    info = dict(format=_FORMAT, version=3 if bits is not None else 1+(planes.profile is not None), model=tok.name,
                 model_hash=tok.hash, cfg=asdict(tok.cfg),
-                fps=float(fps), n_frames=real, dtype=dtype,
+                fps=float(fps), n_frames=real, dtype=dtype if bits is None else f'{bits} bits',
                 size=None if size is None else list(map(int, size)), source=source, extra=extra)
-    atomic_save(path, _pack(planes, dtype), dict(coordtok=json.dumps(info, sort_keys=True)))
+    atomic_save(path, _pack(planes, dtype, bits, tok.cfg), dict(coordtok=json.dumps(info, sort_keys=True)))
     return Path(path)
 
 # %% ../../nbs/commands/00_tokens.ipynb #1e4a251f
@@ -149,10 +156,17 @@ def load_tokens(
     info,o = _read(path)
     try:
         cfg = TokConfig(**info['cfg'])
-        if info['dtype']=='int8':
+        if info['version']==3:
+            ends = o['ends'].tolist()
+            if not ends or ends!=sorted(ends) or ends[-1]!=len(o['stream']):
+                raise ValueError('its clips do not end where they should')
+            stream = o['stream'].numpy().tobytes()
+            levels = unpack_levels([stream[i:j] for i,j in zip([0, *ends], ends)], cfg)
+            planes = dequantize_planes(levels, cfg)
+        elif info['dtype']=='int8':
             planes = Triplane(*(dequantize(o[k], o[f'{k}.step'], o[f'{k}.low']) for k in Triplane._fields))
         else: planes = Triplane(*(o[k] for k in Triplane._fields))
-        planes = check_planes(Triplane(*planes, o.get('profile')), cfg, torch.device('cpu'))
+        planes = check_planes(Triplane(*planes, o.get('profile', planes.profile)), cfg, torch.device('cpu'))
         n_frames = tuple(map(int, info['n_frames']))
         if not all(1<=n<=cfg.clip[0] for n in n_frames):
             raise ValueError(f'n_frames={n_frames} outside 1 to {cfg.clip[0]}')
