@@ -9,11 +9,13 @@ __all__ = ['COMMANDS', 'clips_of', 'load_model', 'run_encode', 'run_decode', 'ru
 # %% ../nbs/commands/08_cli.ipynb #0d33461a
 import argparse
 import json
+import re
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +23,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .support.processes import Stopped, this_process
-from .support.store import differences, record
+from .support.store import differences, record, replacing
 from .support.synthetic import bundled_clip
 from .support.video import (EXTENSIONS, VideoError, read_clip, to_uint8, video_files,
     video_info, write_clip)
@@ -30,9 +32,14 @@ from .support.weights import WeightsError, bundled_names
 from .config import TokConfig
 from .triplane import Triplane
 from .tokenizer import CoordTok
+from .losses import perceptual_net
 from .metrics import psnr
+from .measures import Protocol
+from .frechet import i3d_torchscript, motion_net
+from .rivals import open_rival
+from .compare import table_text
 from .commands.tokens import load_tokens, save_tokens
-from .commands.evaluate import EvalClips, evaluate_files
+from .commands.evaluate import EvalClips, compare_files, evaluate_files
 from coordtok.commands.options import (VERBS, add_options, check_folder, check_output,
     load_tokenizer)
 from .commands.train import run_prepare, run_train
@@ -158,6 +165,9 @@ def run_eval(
     a:argparse.Namespace,  # Parsed options
 ):
     "Measure a model on full-length clips; an interrupted evaluation goes on when the command is typed again."
+    if a.tokenizer: return _compare(a)
+    if a.table or a.lpips:
+        raise ValueError('--table and --lpips are for a table: name systems by --tokenizer')
     state = this_process()
     check_folder(a.results)
     if a.keep and Path(a.keep).exists():
@@ -181,6 +191,43 @@ def run_eval(
               f'SSIM {row["ssim"]:.3f}, whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
     evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep, save=save,
                    **own)
+
+def _compare(a:argparse.Namespace):
+    "Measure every system named and print one table; a row each is kept, and not measured again."
+    if a.refine or a.own or a.keep or a.name:
+        raise ValueError('--refine, --own, --keep and --name go with --model: write --tokenizer '
+                         'tiny+own+refine60')
+    if a.table and Path(a.table).suffix not in ('.md','.tex'):
+        raise ValueError(f'--table {a.table}: name a file that ends in .md or .tex')
+    if a.table: check_output(a.table)
+    state = this_process()
+    rivals = [open_rival(o, state.device) for o in a.tokenizer]       # all names are known before work begins
+    p = Protocol.paper(seed=a.seed) if a.protocol=='paper' else Protocol.quick()
+    if a.clips: p = replace(p, n_clips=a.clips, windows='random', seed=a.seed)
+    if a.lpips: p = replace(p, lpips=a.lpips if a.lpips=='none' else f'{a.lpips}, 0.1')
+    kind = p.lpips.split(',')[0]
+    net = None if kind=='none' else perceptual_net(kind, state.device)
+    extractor = (motion_net(device=state.device) if p.features=='motion_net'
+                 else i3d_torchscript(device=state.device))
+    size = TokConfig(clip=(p.frames,p.size,p.size))
+    data = EvalClips(video_files(a.data), size, p.n_clips or None, p.seed)
+    digest,rows = data.fingerprint()['digest'],[]
+    for o,rival in zip(a.tokenizer, rivals):
+        name = 'compare_'+re.sub(r'\W+', '_', f'{rival.name} {p.stamp} {digest[:8]}')
+        old,kept = Path(a.results)/f'{name}.json',[]
+        if not old.exists():
+            def save(row): record(a.results, name, scale=f'{p.frames}x{p.size}x{p.size}', data=a.data,
+                                  **{k:v for k,v in row.items() if k!='name'})
+            compare_files(rival, data, a.results, p, net, extractor, a.workers, save=save)
+        rows.append(json.loads(old.read_text()))
+    if not state.is_main_process: return
+    print(p)
+    print(table_text([dict(r, name=r['rival']) for r in rows]))
+    if a.table:
+        with replacing(a.table) as part:
+            part.write_text(table_text([dict(r, name=r['rival']) for r in rows], 'latex'
+                                       if a.table.endswith('tex') else 'markdown')+'\n')
+        print(f'table in {a.table}')
 
 # %% ../nbs/commands/08_cli.ipynb #8034d80d
 def run_benches(

@@ -30,16 +30,17 @@ class Ours:
         tok:CoordTok,           # The tokenizer
         own:bool=False,         # Let each clip choose its own cosines
         bits_a_number:int=16,   # 16, as in a token file, or 32
+        refine:int=0,           # As in `CoordTok.encode`
     ):
         if bits_a_number not in FLOATS:
             raise ValueError(f'bits_a_number={bits_a_number} must be 16 or 32, floats of that size')
-        self.tok,self.own,self.bits_a_number = tok,own,bits_a_number
-        self.name,self.frames = tok.name+' own'*own,tok.cfg.clip[0]
+        self.tok,self.own,self.bits_a_number,self.refine = tok,own,bits_a_number,refine
+        self.name,self.frames = tok.name+'+own'*own+f'+refine{refine}'*(refine>0),tok.cfg.clip[0]
     def encode(self,
         clip:Tensor,  # Up to `frames` frames of the tokenizer's size, t h w 3 uint8
     )->Coded:         # Its data: planes, and the number of frames
         "Encode a clip; a `ValueError` names the size that the tokenizer takes."
-        planes = self.tok.encode(one_clip(clip, self.frames), own=self.own)
+        planes = self.tok.encode(one_clip(clip, self.frames), own=self.own, refine=self.refine)
         planes = planes.map(lambda o: o.cpu().to(FLOATS[self.bits_a_number]))
         side = 0 if planes.profile is None else 8*planes.profile.numel()
         cfg = self.tok.cfg
@@ -144,8 +145,18 @@ def _open_vae(name:str, frames:int=17, **kw)->DiffusersVAE:
                            f'give them ({type(e).__name__}): connect to the network once') from None
     return DiffusersVAE(model, name, frames)
 
+def _ways(name:str)->tuple[str,dict]:
+    "Split 'tiny+own+refine60' into a tokenizer and how it encodes; a `ValueError` says what can be added."
+    base,*added = name.split('+')
+    ways = {}
+    for o in added:
+        if o=='own': ways['own'] = True
+        elif o.startswith('refine') and o[6:].isdigit(): ways['refine'] = int(o[6:])
+        else: raise ValueError(f'{name}: +{o} is unknown, a tokenizer takes +own and +refine60')
+    return base,ways
+
 def open_rival(
-    name:str,                           # As in `rival_names`, or the folder of a tokenizer
+    name:str,                           # As in `rival_names`, or the folder of a tokenizer; tiny+own+refine60
     device:torch.device|str='cpu',      # Where a network runs
     **kw,                               # Passed on to `Ours`, `VideoCodec`, `LinearCode` or `from_pretrained`
 )->Rival:                               # It codes clips of any length
@@ -161,8 +172,9 @@ def open_rival(
         rival = _open_vae(name, **kw)
         rival.model.to(device)
         return Pieces(rival)
-    if name in rival_names() or name and Path(name).is_dir():
-        return Pieces(Ours(CoordTok.from_pretrained(name).to(device), **kw))
+    base,ways = (name,{}) if Path(name).is_dir() else _ways(name)
+    if base in rival_names() or base and Path(base).is_dir():
+        return Pieces(Ours(CoordTok.from_pretrained(base).to(device), **ways|kw))
     raise ValueError(f'rival {name!r} is unknown: there are {", ".join(rival_names())}, other budgets, and '
                      'folders of tokenizers')
 

@@ -174,6 +174,17 @@ VERBS = {
     'eval': {
         'data': dict(nargs='+'),
         '--model': SHARED['--tokenizer'],
+        '--tokenizer': dict(action='append', metavar='NAME', default=None,
+                            help='in place of --model, and as often as wanted, for one table: tiny, '
+                                 'tiny+own, '
+                                 'tiny+refine60, h264@10KB, av1@10KB, zone, cosmos, a folder ...'),
+        '--protocol': dict(choices=['quick','paper'], default='quick',
+                           help='of the table: quick, the first 128 frames of each file and the bundled '
+                                'motion '
+                                'network; paper, 10000 random windows, LPIPS and I3D'),
+        '--lpips': dict(choices=['none','vgg','alex'], default=None,
+                        help='perceptual distance in the table (default: the protocol says)'),
+        '--table': dict(metavar='FILE', help='file for the table, .md or .tex'),
         '--clips': dict(type=at_least(1), help='draw so many clips at random (the paper: 10000) instead of '
                                                'the beginning of each file'),
         '--seed': dict(default=0, help='of the draws'),
@@ -218,7 +229,8 @@ VERBS = {
         '--set': dict(help='changes to the preset: width, depth, heads, prediction ...'),
         '--unconditional': dict(action='store_true', help='ignore labels, as the paper does'),
         '--amplitude': dict(type=float, default=0.,
-                            help='for planes of cosines, from 0, all channels count alike, to 1, as in the clip'),
+                            help='for planes of cosines, from 0, all channels count alike, to 1, as in the '
+                                 'clip'),
         '--dropout': dict(type=float, help='share of clips whose label is hidden, so that guidance is '
                                            'possible (0.1 where there are labels)'),
         **RUN, **config_options(GenConfig)},
