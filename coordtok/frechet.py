@@ -198,7 +198,7 @@ def moments_of(
         out.update(extractor(clips))
     return out
 
-# %% ../nbs/41_frechet.ipynb #7ac17216
+# %% ../nbs/41_frechet.ipynb #f9023020
 def fetched(
     url:str,                   # Where the file comes from
     name:str,                  # What it is called in the cache
@@ -214,8 +214,8 @@ def fetched(
             torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
         except OSError as e:
             raise FeatureError(f'{name} is not in {path.parent} and could not be fetched ({e}): download '
-                               f'{url} where there is a network and copy it there, or use motion_net(), which is '
-                               'bundled') from e
+                               f'{url} where there is a network and copy it there, or use motion_net(), '
+                               'which is bundled') from e
     return _checked(path, sha256 or (kept.read_text().strip() if kept.exists() else None), kept)
 
 def _checked(
@@ -333,7 +333,7 @@ def i3d_port(
     return Extractor('i3d-port', lambda o: net(fvd_preprocess(o.to(device))), 'FVD', least=10,
                      weights=digest(file)['sha256'][:12])
 
-# %% ../nbs/41_frechet.ipynb #ca857c2e
+# %% ../nbs/41_frechet.ipynb #21abe56f
 @dataclass(frozen=True)
 class MotionConfig:
     "Size of a `MotionNet`."
@@ -380,4 +380,4 @@ def motion_net(
     "Load a motion network as an extractor; a `WeightsError` says what is missing."
     net = MotionNet.from_pretrained(name).to(device)
     def run(clips): return net.features(motion_views(clips.to(device)))
-    return Extractor(net.name.replace('_', '-'), run, 'motion distance', least=16, weights=net.hash[:12])
+    return Extractor(net.name, run, 'motion distance', least=16, weights=net.hash[:12])

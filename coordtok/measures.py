@@ -83,14 +83,14 @@ def _error(
     if a.shape[1]<2: raise ValueError('a measure along time needs two frames or more, got one')
     return (a-b)/2
 
-# %% ../nbs/40_measures.ipynb #1c37c8fd
+# %% ../nbs/40_measures.ipynb #10723b2e
 def lpips_distance(
     pred:Tensor,                  # Clips, (t h w 3) or (b t h w 3), uint8 or float in [-1, 1] (clamped)
     clip:Tensor,                  # What they should be, same shape
     net:str|PerceptualNet='vgg',  # 'vgg' (the paper), 'alex', or a network from `perceptual_net`
     chunk:int=16,                 # Frames at once: bounds the memory
 )->Tensor:                        # Distance, mean over frames, b; 0 for equal clips
-    "Average LPIPS over frames; a `LossError` says which weights are missing, a `ValueError` what does not fit."
+    "Average LPIPS over frames; a `LossError` names missing weights, a `ValueError` says what does not fit."
     a,b = _floats(pred),_floats(clip.to(pred.device))
     if isinstance(net, str): net = perceptual_net(net, pred.device)
     return perceptual_by_frame(net, a, b, chunk).mean(1)
@@ -118,11 +118,11 @@ def time_seam_ratio(
     border = torch.arange(1, t, device=jump.device)%period==0
     return jump[:,border].mean(1)/jump[:,~border].mean(1)
 
-# %% ../nbs/40_measures.ipynb #135b055c
+# %% ../nbs/40_measures.ipynb #a25ff4c8
 def dynamics(
     clip:Tensor,  # Clips, (t h w 3) or (b t h w 3), uint8 or float in [-1, 1] (clamped)
 )->Tensor:        # Natural logarithm of the mean change of colour from frame to frame, on [0, 1], b
-    "Measure motion (figure 7); a still clip counts as a change of 1e-6, and a `ValueError` refuses one frame."
+    "Measure motion (figure 7); a still clip counts as a change of 1e-6; a `ValueError` refuses one frame."
     x = _floats(clip)
     if x.shape[1]<2: raise ValueError('a measure along time needs two frames or more, got one')
     return (x.diff(dim=1)/2).norm(dim=-1).mean((1,2,3)).clamp(min=1e-6).log()
@@ -132,17 +132,17 @@ def rescaled(
 )->Tensor:          # The same from 0 (the smallest) to 100 (the largest), n
     "Rescale a set of values; a `ValueError` asks for two different ones."
     low,high = values.min(),values.max()
-    if not high>low: raise ValueError(f'{len(values)} values that do not differ cannot be rescaled to 0 to 100')
+    if not high>low: raise ValueError(f'{len(values)} values that do not differ cannot become 0 to 100')
     return 100*(values-low)/(high-low)
 
-# %% ../nbs/40_measures.ipynb #7eca6eb4
+# %% ../nbs/40_measures.ipynb #eab7c257
 def frequency(
     clip:Tensor,  # Clips, (t h w 3) or (b t h w 3), uint8 or float in [-1, 1] (clamped)
 )->Tensor:        # Mean Sobel gradient of the brightness, in grey levels of 255 a pixel, b
     "Measure fine detail (figure 7); a `ValueError` refuses frames below 3 pixels a side."
     x = _floats(clip)
     if min(x.shape[2:4])<3:
-        raise ValueError(f'frames of {tuple(x.shape[2:4])} are smaller than the 3x3 window of the Sobel filter')
+        raise ValueError(f'frames of {tuple(x.shape[2:4])} are smaller than the 3x3 window of Sobel')
     grey = x@x.new_tensor([.299,.587,.114])*127.5                   # Rec. 601 brightness
     down = x.new_tensor([[-1.,-2,-1],[0,0,0],[1,2,1]])/8
     g = F.conv2d(rearrange(grey, 'b t h w -> (b t) 1 h w'), torch.stack([down, down.T])[:,None])
@@ -173,7 +173,7 @@ def measure_clip(
         if min(h, w)>2: out[f'{name}_frequency'] = frequency(o)
     return {k: float(v) for k,v in out.items()}
 
-# %% ../nbs/40_measures.ipynb #83734c64
+# %% ../nbs/40_measures.ipynb #a440cfbd
 @dataclass(frozen=True)
 class Protocol:
     "Everything that a measurement depends on besides the model; a `ValueError` names what is impossible."
@@ -198,7 +198,8 @@ class Protocol:
         object.__setattr__(self, 'assumed', tuple(self.assumed))
         known = dict(windows=('random','first'), short=('discard','pad'))
         for k,allowed in known.items():
-            if getattr(self, k) not in allowed: raise ValueError(f'{k}={getattr(self, k)!r} must be one of {allowed}')
+            if getattr(self, k) not in allowed:
+                raise ValueError(f'{k}={getattr(self, k)!r} must be one of {allowed}')
         low = [k for k in ('frames','size','feature_frames') if getattr(self, k)<1]
         if low or self.n_clips<0: raise ValueError(f'{(low or ["n_clips"])[0]} must be positive')
         if self.windows=='random' and not self.n_clips:
@@ -212,7 +213,7 @@ class Protocol:
                           assumed=('clips','seed','short','ssim','lpips','features','resize'))|kw)
     @classmethod
     def quick(cls, **kw)->'Protocol':
-        "Measure the first window of each of few clips, with what needs no download; not comparable with the paper."
+        "Measure the first window of each of few clips, without downloads; not comparable with the paper."
         return cls(**dict(name='quick', clips='the files given', windows='first', lpips='none',
                           features='motion_net')|kw)
     @property
@@ -221,11 +222,11 @@ class Protocol:
         text = json.dumps(asdict(self), sort_keys=True)
         return f'{self.name}/{hashlib.sha256(text.encode()).hexdigest()[:8]}'
     def __str__(self)->str:
-        n = f'{self.n_clips} {self.windows} windows' if self.n_clips else f'the {self.windows} window of each video'
+        n = f'{self.n_clips} {self.windows}' if self.n_clips else f'the {self.windows} of each video,'
         seed = f' (seed {self.seed})' if self.windows=='random' else ''
-        return (f'{self.stamp}: {n}{seed} of {self.frames} frames at {self.size}x{self.size} from {self.clips} '
-                f'({self.resize}), shorter videos: {self.short}; PSNR: {self.psnr}; SSIM: {self.ssim}; '
-                f'LPIPS: {self.lpips}; features: {self.features} on {self.feature_frames} frames'
+        return (f'{self.stamp}: windows: {n}{seed} of {self.frames} frames at {self.size}x{self.size} '
+                f'from {self.clips} ({self.resize}), shorter videos: {self.short}; PSNR: {self.psnr}; '
+                f'SSIM: {self.ssim}; LPIPS: {self.lpips}; features: {self.features} on {self.feature_frames} frames'
                 +(f'; assumed: {", ".join(self.assumed)}' if self.assumed else ''))
     def row(self)->dict:
         "What a result stores: the stamp and every field."
