@@ -214,7 +214,7 @@ def _compare(a:argparse.Namespace):
     digest,rows = data.fingerprint()['digest'],[]
     for o,rival in zip(a.tokenizer, rivals):
         name = 'compare_'+re.sub(r'\W+', '_', f'{rival.name} {p.stamp} {digest[:8]}')
-        old,kept = Path(a.results)/f'{name}.json',[]
+        old = Path(a.results)/f'{name}.json'
         if not old.exists():
             def save(row): record(a.results, name, scale=f'{p.frames}x{p.size}x{p.size}', data=a.data,
                                   **{k:v for k,v in row.items() if k!='name'})

@@ -9,7 +9,8 @@ __all__ = ['TokConfig', 'CoordTok', 'Triplane', 'DiTConfig', 'SiT', 'read_clip',
            'save_figure', 'side_by_side', 'patchify', 'unpatchify', 'grid_index', 'unit_coords', 'gather_patches',
            'read_triplane', 'save_tokens', 'load_tokens', 'psnr', 'psnr_by_frame', 'ssim', 'ClipSource', 'TrainConfig',
            'new_tokenizer', 'fit', 'evaluate', 'GenConfig', 'LatentSet', 'encode_latents', 'new_dit', 'fit_dit',
-           'sample_planes', 'sample_clips']
+           'sample_planes', 'sample_clips', 'measure_clip', 'frechet_distance', 'motion_net', 'open_rival',
+           'check_rival', 'measure_rival', 'summarise', 'table_text']
 
 # %% ../nbs/commands/09_core.ipynb #25f0cbca
 from .config import TokConfig
@@ -29,6 +30,11 @@ from .support.sources import ClipSource
 from .recipe import TrainConfig, evaluate, fit, new_tokenizer
 from .latents import LatentSet, encode_latents
 from .generate import GenConfig, fit_dit, new_dit, sample_clips, sample_planes
+from .measures import measure_clip
+from .frechet import frechet_distance, motion_net
+from .codecs import check_rival
+from .rivals import open_rival
+from .compare import measure_rival, summarise, table_text
 
 # %% ../nbs/commands/09_core.ipynb #d7109605
 _all_ = ['TokConfig', 'CoordTok', 'Triplane', 'DiTConfig', 'SiT',
@@ -40,4 +46,6 @@ _all_ = ['TokConfig', 'CoordTok', 'Triplane', 'DiTConfig', 'SiT',
     'save_tokens', 'load_tokens',
     'psnr', 'psnr_by_frame', 'ssim',
     'ClipSource', 'TrainConfig', 'new_tokenizer', 'fit', 'evaluate',
-    'GenConfig', 'LatentSet', 'encode_latents', 'new_dit', 'fit_dit', 'sample_planes', 'sample_clips']
+    'GenConfig', 'LatentSet', 'encode_latents', 'new_dit', 'fit_dit', 'sample_planes', 'sample_clips',
+    'measure_clip', 'frechet_distance', 'motion_net',
+    'open_rival', 'check_rival', 'measure_rival', 'summarise', 'table_text']

@@ -84,7 +84,8 @@ def new_dit(
 def _by_amplitude(std:tuple[tuple[float,...],...], cfg:TokConfig, amplitude:float)->tuple:
     "Choose divisors that leave channels a spread that grows with what they do in the clip; mean square 1."
     if not cfg.cosines or amplitude<0:
-        raise ValueError(f'amplitude={amplitude} must be at least 0, and needs planes of cosines: leave it at 0')
+        raise ValueError(f'amplitude={amplitude} must be at least 0, and needs planes of cosines: leave it '
+                         'at 0')
     std = torch.tensor(std)
     spread = (std*Cosines(cfg).scale)**amplitude
     return tuple(map(tuple, (std/(spread/spread.square().mean().sqrt())).tolist()))

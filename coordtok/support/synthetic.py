@@ -309,7 +309,8 @@ def synthetic_batch(
     motions = list(motion) if isinstance(motion, (list, tuple, Tensor)) else [motion] * len(seeds)
     if len(motions) != len(seeds):
         raise ValueError(f'{len(motions)} motions for {len(seeds)} seeds: give one motion, or one per seed')
-    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain, shapes) for s,m in zip(seeds, motions)]
+    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain, shapes) for s,
+             m in zip(seeds, motions)]
     return torch.stack([c for c,_ in drawn]), torch.tensor([l for _,l in drawn])
 
 # %% ../../nbs/support/06_synthetic.ipynb #33af573d
