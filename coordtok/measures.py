@@ -173,7 +173,7 @@ def measure_clip(
         if min(h, w)>2: out[f'{name}_frequency'] = frequency(o)
     return {k: float(v) for k,v in out.items()}
 
-# %% ../nbs/40_measures.ipynb #a440cfbd
+# %% ../nbs/40_measures.ipynb #dbb37ef6
 @dataclass(frozen=True)
 class Protocol:
     "Everything that a measurement depends on besides the model; a `ValueError` names what is impossible."
@@ -226,7 +226,8 @@ class Protocol:
         seed = f' (seed {self.seed})' if self.windows=='random' else ''
         return (f'{self.stamp}: windows: {n}{seed} of {self.frames} frames at {self.size}x{self.size} '
                 f'from {self.clips} ({self.resize}), shorter videos: {self.short}; PSNR: {self.psnr}; '
-                f'SSIM: {self.ssim}; LPIPS: {self.lpips}; features: {self.features} on {self.feature_frames} frames'
+                f'SSIM: {self.ssim}; LPIPS: {self.lpips}; features: {self.features} on '
+                f'{self.feature_frames} frames'
                 +(f'; assumed: {", ".join(self.assumed)}' if self.assumed else ''))
     def row(self)->dict:
         "What a result stores: the stamp and every field."

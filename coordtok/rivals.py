@@ -130,7 +130,7 @@ class DiffusersVAE:
 # %% ../nbs/43_rivals.ipynb #08ecee21
 def rival_names()->list[str]:  # A codec stands with a budget as an example
     "List what `open_rival` opens."
-    return [*(k for k in bundled_names() if not k.endswith('dit')), *(f'{k}@10KB' for k in codecs_here()),
+    return [*(k for k in bundled_names() if not k.endswith(('dit','net'))), *(f'{k}@10KB' for k in codecs_here()),
             *LINEAR_CODES, *_HUB]
 
 def _open_vae(name:str, frames:int=17, **kw)->DiffusersVAE:
