@@ -58,6 +58,7 @@ class Pieces:
     def __init__(self,
         rival:Rival,  # Codes pieces of up to `rival.frames` frames
     ): self.rival,self.name,self.frames = rival,rival.name,rival.frames
+    def __repr__(self)->str: return f'Pieces({self.name})'
     def encode(self,
         clip:Tensor,  # t h w 3 uint8
     )->Coded:         # Its data: what is kept of each piece
