@@ -42,7 +42,7 @@ from .commands.tokens import load_tokens, save_tokens
 from .commands.evaluate import EvalClips, compare_files, evaluate_files
 from coordtok.commands.options import (VERBS, add_options, check_folder, check_output,
     load_tokenizer)
-from .commands.train import run_prepare, run_train
+from .commands.train import run_prepare, run_train, run_train_rival
 from .commands.generate import run_generate, run_latents, run_train_dit
 from .commands.bench import BENCHES, run_bench
 from .commands.bench_generate import GENERATION_BENCHES
@@ -244,8 +244,8 @@ def run_benches(
 
 # %% ../nbs/commands/08_cli.ipynb #df993f24
 COMMANDS = {'demo':run_demo, 'encode':run_encode, 'decode':run_decode, 'info':run_info, 'train':run_train,
-       'prepare':run_prepare, 'eval':run_eval, 'latents':run_latents, 'train-dit':run_train_dit,
-       'generate':run_generate, 'bench':run_benches}
+       'train-rival':run_train_rival, 'prepare':run_prepare, 'eval':run_eval, 'latents':run_latents,
+       'train-dit':run_train_dit, 'generate':run_generate, 'bench':run_benches}
 
 def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     "Describe the command line."

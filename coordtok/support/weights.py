@@ -139,7 +139,8 @@ def _check_state(model:nn.Module, state:dict[str,Tensor])->dict[str,Tensor]:
     return state
 
 # a field that only one kind of model has, and what that model is
-_KINDS = dict(enc_patch=('a tokenizer', 'CoordTok'), depth=('a diffusion transformer', 'SiT'))
+_KINDS = dict(enc_patch=('a tokenizer', 'CoordTok'), depth=('a diffusion transformer', 'SiT'),
+              quantiser=('a rival in miniature', 'Miniature'))
 
 def _read_config(path:Path, kind:type)->object:
     "Read a config, or raise a `WeightsError` that says what the file holds instead."
