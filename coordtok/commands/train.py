@@ -202,7 +202,8 @@ def run_train_rival(
     model.to(this_process().device).save_pretrained(Path(a.out)/'model', dtype=torch.float16)
     each,last = rival_psnr(Pieces(model), val),history[-1]
     path = record(a.results or a.out, name, rival=a.rival, mini=asdict(model.cfg), train=asdict(train),
-                  data=[*map(str, a.data), f'{a.synthetic} synthetic'], holdout=[*a.holdout, *map(str, a.val)],
+                  data=[*map(str, a.data), f'{a.synthetic} synthetic'],
+                  holdout=[*a.holdout, *map(str, a.val)],
                   clips=len(source), seconds=last['seconds'], n_params=model.n_params, history=history,
                   **(dict(psnr_clip=sum(each)/len(each), n_clips=len(each)) if each else {}))
     print(f'model in {Path(a.out)/"model"}, row in {path}'
