@@ -125,7 +125,7 @@ def dynamics(
     "Measure motion (figure 7); a still clip counts as a change of 1e-6; a `ValueError` refuses one frame."
     x = _floats(clip)
     if x.shape[1]<2: raise ValueError('a measure along time needs two frames or more, got one')
-    return (x.diff(dim=1)/2).norm(dim=-1).mean((1,2,3)).clamp(min=1e-6).log()
+    return torch.log((x.diff(dim=1)/2).norm(dim=-1).mean((1,2,3)).clamp(min=1e-6))
 
 def rescaled(
     values:Tensor,  # One number a clip, n
@@ -143,8 +143,8 @@ def frequency(
     x = _floats(clip)
     if min(x.shape[2:4])<3:
         raise ValueError(f'frames of {tuple(x.shape[2:4])} are smaller than the 3x3 window of Sobel')
-    grey = x@x.new_tensor([.299,.587,.114])*127.5                   # Rec. 601 brightness
-    down = x.new_tensor([[-1.,-2,-1],[0,0,0],[1,2,1]])/8
+    grey = x@torch.tensor([.299,.587,.114], device=x.device)*127.5                   # Rec. 601 brightness
+    down = torch.tensor([[-1.,-2,-1],[0,0,0],[1,2,1]], device=x.device)/8
     g = F.conv2d(rearrange(grey, 'b t h w -> (b t) 1 h w'), torch.stack([down, down.T])[:,None])
     return rearrange(g.norm(dim=1), '(b t) h w -> b t h w', b=len(x)).mean((1,2,3))
 

@@ -8,7 +8,7 @@ __all__ = ['MINIATURES', 'MiniConfig', 'Normalise', 'Block', 'Quantiser', 'ConvC
 
 # %% ../nbs/45_miniatures.ipynb #e0ac817c
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from math import ceil, log2, prod
 from pathlib import Path
@@ -33,14 +33,14 @@ from .train import LoopConfig, Trainer, keep_average, run
 @dataclass(frozen=True)
 class MiniConfig:
     "Geometry and width of a rival in miniature; the defaults follow TATS and MAGVIT."
-    kind:str='conv'                       # 'conv': one latent a patch; 'queries': holistic; 'planes': three projections
-    causal:bool=False                     # 'conv' only: no frame sees a later one; pieces of 1 + a multiple of frames
+    kind:str='conv'  # 'conv': one latent a patch; 'queries': holistic; 'planes': three projections
+    causal:bool=False  # 'conv' only: no frame sees a later one; pieces of 1 + a multiple of frames
     clip:tuple[int,int,int]=(16,128,128)  # Frames, rows and columns of a piece
     patch:tuple[int,int,int]=(4,8,8)      # Pixels a latent stands for along frames, rows, columns
-    stem:tuple[int,int,int]=(2,4,4)       # 'conv' only: the part of a patch that the first convolution shrinks
+    stem:tuple[int,int,int]=(2,4,4)  # 'conv' only: the part of a patch that the first convolution shrinks
     width:int=72                          # Channels
     layers:int=3                          # Residual blocks or transformer layers, on either side
-    quantiser:str='vq'                    # 'vq': a learned codebook; 'fsq': a fixed grid; 'none': floats of 16 bits
+    quantiser:str='vq'  # 'vq': a learned codebook; 'fsq': a fixed grid; 'none': floats of 16 bits
     codes:int=1024                        # 'vq' only: vectors of the codebook
     features:int=8                        # Numbers of a latent
 
@@ -82,7 +82,7 @@ class MiniConfig:
         return cls(**dict(kind='queries', width=128)|kw)
     @classmethod
     def omnitok(cls, **kw)->'MiniConfig':
-        "Code block after block without a look ahead, as OmniTokenizer and Cosmos: 1 + 16 frames in 5 x 16 x 16."
+        "Code block after block without a look ahead, as OmniTokenizer: 17 frames in 5 x 16 x 16."
         return cls(**dict(causal=True, clip=(17,128,128), quantiser='none')|kw)
     @classmethod
     def pvdm(cls, **kw)->'MiniConfig':
@@ -96,7 +96,8 @@ def _check_mini(cfg:MiniConfig):
     "Raise a `ValueError` that names what does not fit."
     known = dict(kind=('conv','queries','planes'), quantiser=('vq','fsq','none'))
     for k,words in known.items():
-        if getattr(cfg, k) not in words: raise ValueError(f'{k}={getattr(cfg, k)!r} must be one of {", ".join(words)}')
+        if getattr(cfg, k) not in words:
+            raise ValueError(f'{k}={getattr(cfg, k)!r} must be one of {", ".join(words)}')
     for k in ('clip','patch','stem'):
         v = getattr(cfg, k)
         if not isinstance(v, tuple) or len(v)!=3 or any(not isinstance(o, int) or o<1 for o in v):
@@ -106,7 +107,8 @@ def _check_mini(cfg:MiniConfig):
     if cfg.causal and cfg.kind!='conv': raise ValueError(f"causal=True is for kind='conv', not {cfg.kind!r}")
     (t,h,w),more = cfg.clip,int(cfg.causal)
     if any(o%p for o,p in zip((t-more,h,w), cfg.patch)):
-        raise ValueError(f'clip={cfg.clip} is not {"1 frame and " if more else ""}a multiple of patch={cfg.patch}')
+        extra = '1 frame and ' if more else ''
+        raise ValueError(f'clip={cfg.clip} is not {extra}a multiple of patch={cfg.patch}')
     if cfg.kind=='conv' and any(p%s for p,s in zip(cfg.patch, cfg.stem)):
         raise ValueError(f'patch={cfg.patch} is not a multiple of stem={cfg.stem}')
     step = dict(conv=2, queries=32, planes=1)[cfg.kind]
@@ -145,7 +147,8 @@ def _library():
     "Import the quantisers; an `ImportError` says how to install them."
     try: import vector_quantize_pytorch as library
     except ImportError:
-        raise ImportError("quantiser='vq' and 'fsq' need vector-quantize-pytorch: pip install coordtok[rivals], "
+        raise ImportError("quantiser='vq' and 'fsq' need vector-quantize-pytorch: pip install "
+                          "coordtok[rivals], "
                           "or choose quantiser='none'") from None
     return library
 
@@ -157,10 +160,11 @@ class Quantiser(nn.Module):
         super().__init__()
         self.kind,self.book = cfg.quantiser,None
         if self.kind=='vq':
-            self.book = _library().VectorQuantize(cfg.features, cfg.codes, decay=.9, threshold_ema_dead_code=.1,
+            self.book = _library().VectorQuantize(cfg.features, cfg.codes, decay=.9,
+                                                  threshold_ema_dead_code=.1,
                                                   commitment_weight=.25)
         if self.kind=='fsq': self.book = _library().FSQ(_LEVELS, cfg.features)
-    def forward(self, z:Tensor)->tuple[Tensor,Tensor]:  # Quantised latents with a gradient, and a part of the loss
+    def forward(self, z:Tensor)->tuple[Tensor,Tensor]:  # Quantised, with a gradient; a part of the loss
         if not self.book: return z.tanh(),z.new_zeros(())
         with no_autocast(z.device): out,_,*loss = self.book(z.float())
         return out,sum(loss, z.new_zeros(()))
@@ -169,11 +173,12 @@ class Quantiser(nn.Module):
         return self.book(z.float(), **(dict(freeze_codebook=True) if self.kind=='vq' else {}))[1].long()
     def decode(self, code:Tensor)->Tensor:  # b n f
         if not self.book: return code.float()
-        return self.book.get_output_from_indices(code) if self.kind=='vq' else self.book.indices_to_codes(code)
+        return (self.book.get_output_from_indices(code) if self.kind=='vq'
+                else self.book.indices_to_codes(code))
 
 # %% ../nbs/45_miniatures.ipynb #a152b7ea
 class ConvCoder(nn.Module):
-    "One latent for each patch, by convolutions: clips b 3 t h w of any size that patches fill, latents b t h w f."
+    "One latent for each patch, by convolutions; clips b 3 t h w that patches fill, latents b t h w f."
     def __init__(self,
         cfg:MiniConfig,  # Its kind is 'conv'
     ):
@@ -212,6 +217,10 @@ class QueryCoder(nn.Module):
         self.tokens,self.blank = nn.Parameter(places.clone()),nn.Parameter(places.clone())
         self.back,self.dec = nn.Linear(cfg.features, w),transformer()
         self.grow = nn.ConvTranspose3d(w, 3, cfg.patch, cfg.patch)
+        # equal positions attend to each other at first
+        for layer in (*self.enc.layers, *self.dec.layers):
+            qk = layer.self_attn.in_proj_weight.data[:2*w].chunk(2)
+            qk[1].copy_(qk[0].mul_(2))
     def encode(self, x:Tensor)->Tensor:
         patches = rearrange(self.shrink(x), 'b d t h w -> b (t h w) d')+self.patches
         both = torch.cat([patches, self.queries.expand(len(x), -1, -1)], 1)
@@ -240,7 +249,8 @@ class PlaneCoder(nn.Module):
     def decode(self, z:Tensor)->Tensor:
         t,h,w = self.grid
         xy,yt,xt = (back(o) for back,o in zip(self.back, z.split([h*w, t*w, t*h], 1)))
-        return self.dec(rearrange(xy, 'b (h w) d -> b d 1 h w', h=h)+rearrange(yt, 'b (t w) d -> b d t 1 w', t=t)
+        return self.dec(rearrange(xy, 'b (h w) d -> b d 1 h w', h=h)+rearrange(yt, 'b (t w) d -> b d t 1 w',
+            t=t)
                         +rearrange(xt, 'b (t h) d -> b d t h 1', t=t))
 
 # %% ../nbs/45_miniatures.ipynb #28290eea
@@ -270,7 +280,8 @@ class Miniature(HubModel, nn.Module, coders={MiniConfig: (asdict, lambda d: Mini
         "Encode one piece; a `ValueError` says which clips do not fit."
         cfg,(t,h,w) = self.cfg,one_clip(clip, self.frames).shape[:3]
         if cfg.kind!='conv' and (h,w)!=cfg.clip[1:]:
-            raise ValueError(f'a clip of {h}x{w} does not fit a model of {cfg.clip[1]}x{cfg.clip[2]}: read it at that size')
+            raise ValueError(f'a clip of {h}x{w} does not fit a model of {cfg.clip[1]}x{cfg.clip[2]}: read '
+                             'it at that size')
         dt,dh,dw = cfg.patch if cfg.kind=='conv' else cfg.clip
         x = rearrange(to_float(clip.to(self.device)), 't h w c -> 1 c t h w')
         z = self.net.encode(F.pad(x, (0,-w%dw, 0,-h%dh, 0,-(t-cfg.causal)%dt), mode='replicate'))
@@ -338,7 +349,8 @@ def fit_miniature(
     if (source.n_frames,*source.size)!=model.cfg.clip:
         raise ValueError(f'the source cuts clips of {(source.n_frames,*source.size)}, the model takes '
                          f'{model.cfg.clip}: make a source of that size')
-    t = Trainer(model, miniature_loss, cfg, out, dict(model=asdict(model.cfg), data=source.fingerprint()), tracker)
+    t = Trainer(model, miniature_loss, cfg, out, dict(model=asdict(model.cfg), data=source.fingerprint()),
+                tracker)
     twin = Pieces(Miniature(model.cfg).eval())
     def look(weights, rank, world, step):
         twin.rival.to(t.device).load_state_dict(weights)

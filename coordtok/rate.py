@@ -248,7 +248,7 @@ def _unpack(data:bytes, cfg:TokConfig)->tuple[Tensor,float,Tensor|None]:
     if _checksum(data[4:start], v)!=data[:4]: raise ValueError(wrong)
     return torch.from_numpy(v[r:]),step,profile
 
-# %% ../nbs/44_rate.ipynb #9b131226
+# %% ../nbs/44_rate.ipynb #eec9d0f1
 class ThroughRounding(nn.Module):
     "A decoder that reads rounded planes; gradients pass as if they were not rounded."
     def __init__(self,
@@ -262,6 +262,7 @@ class ThroughRounding(nn.Module):
         index:Tensor,     # Patch indices, b n 3 long
     )->Tensor:            # Patches, b n p
         "Round the planes, then predict."
-        with torch.no_grad(): rounded = dequantize_planes(quantize_planes(planes, self.bits, self.cfg), self.cfg)
+        with torch.no_grad():
+            rounded = dequantize_planes(quantize_planes(planes, self.bits, self.cfg), self.cfg)
         passing = (o+(r-o).detach() for o,r in zip(planes, rounded))
         return self.decoder(Triplane(*passing, planes.profile), index)

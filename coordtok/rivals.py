@@ -132,7 +132,8 @@ class DiffusersVAE:
 # %% ../nbs/43_rivals.ipynb #08ecee21
 def rival_names()->list[str]:  # A codec stands with a budget as an example
     "List what `open_rival` opens."
-    return [*(k for k in bundled_names() if not k.endswith(('dit','net'))), *(f'{k}@10KB' for k in codecs_here()),
+    return [*(k for k in bundled_names() if not k.endswith(('dit','net'))),
+            *(f'{k}@10KB' for k in codecs_here()),
             *LINEAR_CODES, *_HUB]
 
 def _open_vae(name:str, frames:int=17, **kw)->DiffusersVAE:
@@ -147,7 +148,8 @@ def _open_vae(name:str, frames:int=17, **kw)->DiffusersVAE:
                            f'give them ({type(e).__name__}): connect to the network once') from None
     return DiffusersVAE(model, name, frames)
 
-# Kinds of folders beside tokenizers; a function takes name, device and options, and gives None if it is not its kind
+# Kinds of folders beside tokenizers; a function takes name, device and options, and gives None if it is not
+# its kind
 OPENERS:dict[str,Callable[...,Rival|None]] = {}
 
 def _ways(name:str)->tuple[str,dict]:

@@ -111,7 +111,7 @@ def save_tokens(
     extra:dict|None=None,                     # Anything else that JSON can hold
     bits:int|None=None,                       # In place of `dtype`: 8, 6, 4 or 3 bits, entropy coded
 )->Path:                                      # The file
-    "Write planes with all that is needed to decode them; a `TokenError`, `ImportError` or `OSError` says why not."
+    "Write planes and all that decoding needs; a `TokenError`, `ImportError` or `OSError` says why not."
     planes = check_planes(planes, tok.cfg, torch.device('cpu')).map(Tensor.detach)
     b,t = len(planes.xy),tok.cfg.clip[0]
     real = torch.as_tensor(t if n_frames is None else n_frames).flatten().tolist()
@@ -119,7 +119,8 @@ def save_tokens(
     if len(real)!=b or not all(isinstance(n, int) and 1<=n<=t for n in real):
         raise TokenError(f'n_frames={real} must be integers from 1 to {t}, one for each of the {b} clips')
     if not 0<fps<float('inf'): raise TokenError(f'fps={fps} must be above 0')
-    info = dict(format=_FORMAT, version=3 if bits is not None else 1+(planes.profile is not None), model=tok.name,
+    info = dict(format=_FORMAT, version=3 if bits is not None else 1+(planes.profile is not None),
+                model=tok.name,
                 model_hash=tok.hash, cfg=asdict(tok.cfg),
                 fps=float(fps), n_frames=real, dtype=dtype if bits is None else f'{bits} bits',
                 size=None if size is None else list(map(int, size)), source=source, extra=extra)
