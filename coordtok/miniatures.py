@@ -79,7 +79,7 @@ class MiniConfig:
     @classmethod
     def larp(cls, **kw)->'MiniConfig':
         "Let queries ask the whole piece, as LARP: 16 frames in 1024 tokens without a place."
-        return cls(**dict(kind='queries', width=128)|kw)
+        return cls(**dict(kind='queries', width=128, quantiser='fsq')|kw)
     @classmethod
     def omnitok(cls, **kw)->'MiniConfig':
         "Code block after block without a look ahead, as OmniTokenizer: 17 frames in 5 x 16 x 16."
@@ -210,17 +210,22 @@ class QueryCoder(nn.Module):
         def transformer():
             layer = nn.TransformerEncoderLayer(w, w//32, 4*w, 0., F.gelu, batch_first=True, norm_first=True)
             return nn.TransformerEncoder(layer, cfg.layers, nn.LayerNorm(w), enable_nested_tensor=False)
-        self.grid,places = cfg.grid,torch.randn(n, w)
+        # a place fills half of the channels
+        self.grid,places = cfg.grid,F.pad(torch.randn(n, w//2), (0,w//2))
         self.shrink = nn.Conv3d(3, w, cfg.patch, cfg.patch)
         self.patches,self.queries = nn.Parameter(places.clone()),nn.Parameter(places.clone())
         self.enc,self.out = transformer(),nn.Linear(w, cfg.features)
         self.tokens,self.blank = nn.Parameter(places.clone()),nn.Parameter(places.clone())
         self.back,self.dec = nn.Linear(cfg.features, w),transformer()
         self.grow = nn.ConvTranspose3d(w, 3, cfg.patch, cfg.patch)
-        # equal positions attend to each other at first
-        for layer in (*self.enc.layers, *self.dec.layers):
-            qk = layer.self_attn.in_proj_weight.data[:2*w].chunk(2)
-            qk[1].copy_(qk[0].mul_(2))
+        for layer in (*self.enc.layers, *self.dec.layers):       # at first, each looks at its own place ...
+            q,k,v = layer.self_attn.in_proj_weight.data.chunk(3)
+            q[:, w//2:] = 0
+            k.copy_(q.mul_(3))
+            v[:, :w//2] = 0                                      # ... and takes on what is not the place
+            nn.init.zeros_(layer.linear2.weight)
+        content = 8*self.out.weight.data[:, w//2:]               # the code holds that, too, and in full range
+        self.out.weight.data = F.pad(content, (w//2,0))
     def encode(self, x:Tensor)->Tensor:
         patches = rearrange(self.shrink(x), 'b d t h w -> b (t h w) d')+self.patches
         both = torch.cat([patches, self.queries.expand(len(x), -1, -1)], 1)
@@ -249,9 +254,9 @@ class PlaneCoder(nn.Module):
     def decode(self, z:Tensor)->Tensor:
         t,h,w = self.grid
         xy,yt,xt = (back(o) for back,o in zip(self.back, z.split([h*w, t*w, t*h], 1)))
-        return self.dec(rearrange(xy, 'b (h w) d -> b d 1 h w', h=h)+rearrange(yt, 'b (t w) d -> b d t 1 w',
-            t=t)
-                        +rearrange(xt, 'b (t h) d -> b d t h 1', t=t))
+        xy = rearrange(xy, 'b (h w) d -> b d 1 h w', h=h)
+        yt,xt = rearrange(yt, 'b (t w) d -> b d t 1 w', t=t),rearrange(xt, 'b (t h) d -> b d t h 1', t=t)
+        return self.dec(xy+yt+xt)
 
 # %% ../nbs/45_miniatures.ipynb #28290eea
 class Miniature(HubModel, nn.Module, coders={MiniConfig: (asdict, lambda d: MiniConfig(**d))},
@@ -339,7 +344,7 @@ def rival_psnr(
 def fit_miniature(
     model:Miniature,                 # The model; trained in place, averaged weights at the end
     source:ClipSource,               # Training clips, cut as long as a piece
-    cfg:LoopConfig=LoopConfig(adam_lr=2e-3),  # How
+    cfg:LoopConfig=LoopConfig(optimizer='adamw'), # How
     out:str|Path|None=None,          # Folder for checkpoints and logs; None keeps nothing
     val:Sequence[Tensor]=(),         # Held-out clips of any length, t h w 3 uint8, of the model's size
     progress:bool=True,              # Show a bar

@@ -186,7 +186,8 @@ def run_train_rival(
 ):
     "Train a rival in miniature; an interrupted run goes on when the same command is typed again."
     if a.threads: torch.set_num_threads(a.threads)
-    train,first = LoopConfig(**dict(adam_lr=2e-3)|config_given(a, LoopConfig)),this_process().is_main_process
+    train = LoopConfig(**dict(optimizer='adamw')|config_given(a, LoopConfig))
+    first = this_process().is_main_process
     for folder in filter(None, (a.out, a.results)): check_folder(folder)
     name = row_name(a.name or Path(a.out).resolve().name)
     files,held = split_files(a)
