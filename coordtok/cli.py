@@ -212,21 +212,20 @@ def _compare(a:argparse.Namespace):
     size = TokConfig(clip=(p.frames,p.size,p.size))
     data = EvalClips(video_files(a.data), size, p.n_clips or None, p.seed)
     digest,rows = data.fingerprint()['digest'],[]
-    for o,rival in zip(a.tokenizer, rivals):
+    for rival in rivals:
         name = 'compare_'+re.sub(r'\W+', '_', f'{rival.name} {p.stamp} {digest[:8]}')
         old = Path(a.results)/f'{name}.json'
         if not old.exists():
             def save(row): record(a.results, name, scale=f'{p.frames}x{p.size}x{p.size}', data=a.data,
                                   **{k:v for k,v in row.items() if k!='name'})
             compare_files(rival, data, a.results, p, net, extractor, a.workers, save=save)
-        rows.append(json.loads(old.read_text()))
+        rows.append(dict(json.loads(old.read_text()), name=rival.name))
     if not state.is_main_process: return
     print(p)
-    print(table_text([dict(r, name=r['rival']) for r in rows]))
+    print(table_text(rows))
     if a.table:
         with replacing(a.table) as part:
-            part.write_text(table_text([dict(r, name=r['rival']) for r in rows], 'latex'
-                                       if a.table.endswith('tex') else 'markdown')+'\n')
+            part.write_text(table_text(rows, 'latex' if a.table.endswith('.tex') else 'markdown')+'\n')
         print(f'table in {a.table}')
 
 # %% ../nbs/commands/08_cli.ipynb #8034d80d

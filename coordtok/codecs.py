@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .config import TokConfig
-from .cosines import Cosines, cosine_transform, inverse_cosines, natural_spectrum
+from .cosines import Cosines, cosine_transform, inverse_cosines, natural_spectrum, strongest
 from .metrics import add_box, enlarge, low_box, thumbnails
 from .support.video import to_float
 from .triplane import Triplane
@@ -272,8 +272,7 @@ def _show_box(numbers:Tensor, side:tuple, size:tuple)->Tensor:
 @lru_cache(2)
 def _law(size:tuple[int,int,int], n:int)->Tensor:
     "List the cosines that are strongest by the law; equals in order, so that every machine lists the same."
-    key = (natural_spectrum(size).flatten()*2**20).round().long()
-    return (key*2*len(key)-torch.arange(len(key))).topk(n).indices
+    return strongest((natural_spectrum(size).flatten()*2**20).round().long(), n)
 
 def _keep_zone(clip:Tensor, n:int)->_Kept:
     return _Kept(cosine_transform(clip[None]).flatten()[_law(tuple(clip.shape[:3]), n)])

@@ -116,6 +116,14 @@ def octave_pairs(
 _STEP = 32       # Energies are kept as whole 1/32 of a power of two: the same order on every machine
 _LEVEL = 5.7e4   # Mean energy of natural clips in [-1, 1] over the law's, per 128**3 pixels
 
+def strongest(
+    key:Tensor,  # Strengths as whole numbers, ... k long
+    n:int,       # How many, at most k
+)->Tensor:       # Their places, the strongest first, ... n
+    "Rank strengths; of equal ones the first counts as stronger, so that every machine ranks alike."
+    k = key.shape[-1]
+    return (key*2*k-torch.arange(k, device=key.device)).topk(n).indices
+
 @lru_cache(2)                                       # an entry may hold 50 MB
 def _layout(cfg:TokConfig)->tuple[Tensor,Tensor,Tensor]:
     "The expected log2 energy of each cosine; for each number of the planes its home, a cosine or -1."
@@ -144,7 +152,7 @@ class Zone(nn.Module):
         super().__init__()
         (law,homes),(cell,groups),self.fill = _layout(cfg),octave_pairs(cfg.clip),cfg.fill
         key = (natural_spectrum(cfg.clip)*_STEP).round().long().flatten()
-        ranked = (key*2*len(key)-torch.arange(len(key))).topk(min(candidates, len(key))).indices
+        ranked = strongest(key, min(candidates, len(key)))
         first,extra = torch.zeros(len(key), dtype=torch.bool).index_fill(0, ranked, True),homes[homes>=0]
         ranked = torch.cat([ranked, extra[~first[extra]]])
         n = len(ranked)                                            # as a number of a candidate: none
@@ -171,14 +179,19 @@ class Zone(nn.Module):
             out,law = out+more,law*2**more[:,group]
         return out.round().clamp(-99, 99).to(torch.int8)
 
+    def expected(self,
+        profile:Tensor,  # What `measure` found, b r
+    )->Tensor:           # Of each candidate, b k long, in 1/32 of a power of two of energy
+        "Say how strong the candidates should be by the law and the profile."
+        return self.law+_STEP*sum(profile.long()[:,g] for g in self.groups)[:,self.cell]
+
     def forward(self,
         profile:Tensor,  # What `measure` found, b r
     )->Tensor:           # The cosine that each number of the planes holds, -1 for none, b n
         "Choose the strongest cosines: those at home stay, the others are guests in the slots that are left."
         if not self.fill: return self.ranked[self.home].expand(len(profile), -1)
-        correction = sum(profile.long()[:,g] for g in self.groups)[:,self.cell]
-        key,n,k = self.law+_STEP*correction,len(self.home),len(self.law)
-        top = (key*2*k-torch.arange(k, device=key.device)).topk(min(n, k)).indices
+        key,n,k = self.expected(profile),len(self.home),len(self.law)
+        top = strongest(key, min(n, k))
         top = F.pad(top, (0, n-top.shape[1]), value=k)
         held = torch.zeros(len(key), k+1, dtype=torch.bool, device=key.device).scatter(1, top, True)
         held = (held & self.is_home)[:,self.home]
@@ -195,8 +208,8 @@ class Cosines(nn.Module):
     ):
         super().__init__()
         self.cfg,self.zone = cfg,Zone(cfg)
-        held = self.zone(self.zone.profile[None])[0].split([cfg.features*i*j for i,
-            j in cfg.plane_sizes.values()])
+        sizes = [cfg.features*i*j for i,j in cfg.plane_sizes.values()]
+        held = self.zone(self.zone.profile[None])[0].split(sizes)
         # a profile has the level of its clips
         level = 1 if cfg.profile else _LEVEL*math.prod(cfg.clip)/128**3
         energy = F.pad(2**_layout(cfg)[0].flatten()*level, (0,1))             # the last: of -1

@@ -27,6 +27,7 @@ from .support.seeds import draw_generator
 from .support.sources import ClipSource
 from .support.store import differences, locked, replacing
 from .support.synthetic import MOTIONS, SyntheticClips
+from .support.video import hold_until
 from .support.weights import atomic_save
 from .config import TokConfig
 from .triplane import Triplane
@@ -108,8 +109,7 @@ class FileEntries(Dataset):
     def _cut(self, c:int)->tuple[Tensor,int]:
         at = torch.rand((), generator=draw_generator(self.seed, c)).item() if self.random else 0.
         clip,i = self.source.read(self.used[c//self.per_clip], at, self.n_frames)
-        clip = torch.cat([clip, clip[-1:].expand(self.n_frames-len(clip), -1, -1, -1)])
-        return clip,self.classes[i] if self.classes else -1
+        return hold_until(clip, self.n_frames),self.classes[i] if self.classes else -1
     def __getitem__(self, k:int)->tuple[Tensor,int,int]:
         if not 0<=k<len(self): raise IndexError(f'entry {k} of {len(self)}')
         c,flip = divmod(k, 1+self.mirror)

@@ -25,7 +25,7 @@ from .metrics import psnr
 from .support.devices import no_autocast
 from .support.seeds import draw_generator, shuffled_index
 from .support.sources import ClipSource
-from .support.video import to_float
+from .support.video import hold_until, to_float
 from .support.weights import HubModel, model_card
 from .train import LoopConfig, Trainer, keep_average, run
 
@@ -322,7 +322,7 @@ class PieceSamples(Dataset):
     def __len__(self)->int: return 2**62      # as many as a run asks for
     def __getitem__(self, k:int)->Tensor:
         clip = self.source.cut(shuffled_index(k, len(self.source), self.seed), draw_generator(self.seed, k))
-        return torch.cat([clip, clip[-1:].expand(self.source.n_frames-len(clip), -1, -1, -1)])
+        return hold_until(clip, self.source.n_frames)
 
 def miniature_loss(
     model:nn.Module,  # A `Miniature`, perhaps wrapped

@@ -134,8 +134,7 @@ def expected_sizes(
     if not cfg.cosines: return torch.zeros(cfg.n_scalars, dtype=torch.long)
     zone = _cosines(cfg).zone
     profile = zone.profile if profile is None else profile
-    energy = zone.law+32*sum(profile.long()[g] for g in zone.groups)[zone.cell]
-    slots = zone(profile[None])[0]
+    energy,slots = zone.expected(profile[None])[0],zone(profile[None])[0]
     size = energy[_candidates(cfg)[slots]].div(16, rounding_mode='floor')
     size = torch.where(slots<0, size.min(), size).split(_lengths(cfg))
     return torch.cat([o-o.max() for o in size]).clamp(min=-_FAR)

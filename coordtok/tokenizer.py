@@ -63,7 +63,7 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
         own = torch.arange(len(clip), device=clip.device)%2==1
         planes = self.planes(clip, n_frames, own if self.cfg.cosines else False)
         if noise is not None:
-            planes = planes._replace(**{k:getattr(planes, k)+getattr(noise, k) for k in self.cfg.axes})
+            planes = Triplane(*(a+b for a,b in zip(planes, noise)), planes.profile)
         return self.decoder(planes, index)
 
     @torch.no_grad()

@@ -107,8 +107,7 @@ def evaluate_files(
         values = measure(tok, torch.stack(clips), refine, own, precision=precision).tolist()
         return [dict(zip(NUMBERS, v)) for v in values]
     def means(rows, left):
-        values = torch.tensor([[r[k] for k in NUMBERS] for r in rows], dtype=torch.float64).view(-1,
-            len(NUMBERS))
+        values = torch.tensor([[r[k] for k in NUMBERS] for r in rows], dtype=torch.float64)
         return dict(zip(NUMBERS, values.mean(0).tolist()), n_clips=len(rows), left_out=left)
     return each_clip(several, means, data, folder, settings, batch, workers, progress, keep, save)
 

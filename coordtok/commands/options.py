@@ -187,12 +187,10 @@ VERBS = {
         '--model': SHARED['--tokenizer'],
         '--tokenizer': dict(action='append', metavar='NAME', default=None,
                             help='in place of --model, and as often as wanted, for one table: tiny, '
-                                 'tiny+own, '
-                                 'tiny+refine60, h264@10KB, av1@10KB, zone, cosmos, a folder ...'),
+                                 'tiny+own, tiny+refine60, h264@10KB, av1@10KB, zone, cosmos, a folder ...'),
         '--protocol': dict(choices=['quick','paper'], default='quick',
                            help='of the table: quick, the first 128 frames of each file and the bundled '
-                                'motion '
-                                'network; paper, 10000 random windows, LPIPS and I3D'),
+                                'motion network; paper, 10000 random windows, LPIPS and I3D'),
         '--lpips': dict(choices=['none','vgg','alex'], default=None,
                         help='perceptual distance in the table (default: the protocol says)'),
         '--table': dict(metavar='FILE', help='file for the table, .md or .tex'),

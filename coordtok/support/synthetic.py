@@ -254,10 +254,12 @@ def _render(scene:_Scene, name:str, time:Tensor, size:tuple[int, int], camera:tu
     span = (size[0] / unit, size[1] / unit)
     row0,col0,zoom = (v[:, None, None] for v in _camera_path(scene.camera, time, camera))
     frame = _warp(canvases[0], axes[0] * zoom / 2 + row0, axes[1] * zoom / 2 + col0)
-    light = None if flat else 2 * pi * scene.look[0, 15]
-    if not flat: light = torch.stack([torch.sin(light), torch.cos(light)])
-    if not flat: frame = frame * (1.02 - 0.12 * (axes[0] * light[0] + axes[1] * light[1])
-                                  - 0.25 * (axes[0]**2 + axes[1]**2))
+    light = None
+    if not flat:
+        light = 2 * pi * scene.look[0, 15]
+        light = torch.stack([torch.sin(light), torch.cos(light)])
+        frame = frame * (1.02 - 0.12 * (axes[0] * light[0] + axes[1] * light[1])
+                         - 0.25 * (axes[0]**2 + axes[1]**2))
     pose = _poses(scene, name, time * speed, span)
     for k in range(pose.row.shape[1]):
         if name == 'pendulum': frame = _rod(frame, pose, k, axes, size)
@@ -309,8 +311,8 @@ def synthetic_batch(
     motions = list(motion) if isinstance(motion, (list, tuple, Tensor)) else [motion] * len(seeds)
     if len(motions) != len(seeds):
         raise ValueError(f'{len(motions)} motions for {len(seeds)} seeds: give one motion, or one per seed')
-    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain, shapes) for s,
-             m in zip(seeds, motions)]
+    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain, shapes)
+             for s,m in zip(seeds, motions)]
     return torch.stack([c for c,_ in drawn]), torch.tensor([l for _,l in drawn])
 
 # %% ../../nbs/support/06_synthetic.ipynb #33af573d
