@@ -39,7 +39,7 @@ from .frechet import i3d_torchscript, motion_net
 from .rivals import open_rival
 from .compare import table_text
 from .commands.tokens import load_tokens, save_tokens
-from .commands.evaluate import EvalClips, compare_files, evaluate_files
+from .commands.evaluate import EvalClips, compare_files, evaluate_files, weights_of
 from coordtok.commands.options import (VERBS, add_options, check_folder, check_output,
     load_tokenizer)
 from .commands.train import run_prepare, run_train, run_train_rival
@@ -219,7 +219,11 @@ def _compare(a:argparse.Namespace):
             def save(row): record(a.results, name, scale=f'{p.frames}x{p.size}x{p.size}', data=a.data,
                                   **{k:v for k,v in row.items() if k!='name'})
             compare_files(rival, data, a.results, p, net, extractor, a.workers, save=save)
-        rows.append(dict(json.loads(old.read_text()), name=rival.name))
+        row = json.loads(old.read_text())
+        if row.get('tok')!=weights_of(rival):
+            raise ValueError(f'{old} holds the row of other weights of that name: remove it, or name another '
+                             'folder with --results')
+        rows.append(dict(row, name=rival.name))
     if not state.is_main_process: return
     print(p)
     print(table_text(rows))
