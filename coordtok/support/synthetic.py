@@ -76,9 +76,16 @@ def _pattern(field:Tensor, u:Tensor) -> Tensor:
     if u[10] < 0.55: return wave * torch.sin(2 * pi * (k[2] * rows - k[3] * cols + 0.12 * field[2])) * 1.4
     return field[0] * 1.2
 
-def _plain(u:Tensor, n:int, against:Tensor|None=None) -> Tensor:
+def _hue(u:Tensor, hues:int, against:Tensor|None) -> Tensor:
+    "Paint a background slate, a shape in one of so many hues, 3 1 1; the first is orange."
+    if against is None: return torch.tensor([0.14, 0.17, 0.22])[:, None, None]
+    hue = 0.5 + 2 * pi * (u[4] * hues).floor() / hues
+    return (0.48 + 0.28 * torch.cos(hue - 2 * pi / 3 * torch.arange(3)))[:, None, None]
+
+def _plain(u:Tensor, n:int, against:Tensor|None=None, hues:int|None=None) -> Tensor:
     "Paint one colour, 3 n n; a background is brighter at the top or at the bottom."
-    colour = _colours(u, against)[int(u[3] > 0.5)].expand(3, n, n)
+    colour = _hue(u, hues, against) if hues else _colours(u, against)[int(u[3] > 0.5)]
+    colour = colour.expand(3, n, n)
     if against is not None: return colour
     return colour + 0.16 * (u[8] - 0.5) * torch.cos(2 * pi * torch.arange(n) / n)[:, None]
 
@@ -276,13 +283,13 @@ def _label(motion:str|int|None, default:int) -> int:
                      f'or an index below {len(MOTIONS)}')
 
 def _clip(seed:int, n_frames:int, size:tuple[int, int], motion:str|int|None, camera:float|tuple, speed:float,
-          detail:float, plain:bool=False, shapes:int|None=None) -> tuple[Tensor, int]:
+          detail:float, plain:bool=False, shapes:int|None=None, hues:int|None=None) -> tuple[Tensor, int]:
     "Render one clip; return its label, too."
     scene = _scene(seed, shapes)
     label = _label(motion, scene.motion)
     camera = tuple(camera) if isinstance(camera, (tuple, list)) else (camera,) * 3
     def paint(coef, u, n, against=None):
-        return _plain(u, n, against) if plain else _canvas(coef, u, n, detail, against)
+        return _plain(u, n, against, hues) if plain else _canvas(coef, u, n, detail, against)
     canvases = [paint(scene.back, scene.look[0], 256)]
     canvases += [paint(c, u, 128, canvases[0].mean((1, 2))) for c,u in zip(scene.front, scene.look[1:])]
     time = torch.arange(n_frames, dtype=torch.float32)
@@ -301,17 +308,20 @@ def synthetic_batch(
     detail:float=1.,                               # Strength of fine texture, 0 leaves smooth colours
     plain:bool=False,                 # No texture, no light: shapes of one colour over a graded background
     shapes:int|None=None,                          # How many, 1 to 3; None: each seed's own number
+    hues:int|None=None,               # With `plain`: shapes of so many hues on slate; None: any colours
 ) -> tuple[Tensor, Tensor]:                        # Clips, uint8 (b t h w 3); labels, long (b,)
     "Draw clips from seeds; raises `ValueError` for an unknown motion or size, or more than three shapes."
     seeds = [int(s) for s in ([seeds] if isinstance(seeds, int) else seeds)]
     size = (size, size) if isinstance(size, int) else tuple(size)
     if n_frames < 1 or len(size) != 2 or min(size) < 1:
         raise ValueError(f'n_frames={n_frames}, size={size}: each must be at least 1')
+    if hues is not None and (not plain or hues < 1):
+        raise ValueError(f'hues={hues} must be at least 1, and only plain clips have them: add plain=True')
     if shapes not in (None, 1, 2, 3): raise ValueError(f'shapes={shapes} must be 1, 2 or 3, or None')
     motions = list(motion) if isinstance(motion, (list, tuple, Tensor)) else [motion] * len(seeds)
     if len(motions) != len(seeds):
         raise ValueError(f'{len(motions)} motions for {len(seeds)} seeds: give one motion, or one per seed')
-    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain, shapes)
+    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain, shapes, hues)
              for s,m in zip(seeds, motions)]
     return torch.stack([c for c,_ in drawn]), torch.tensor([l for _,l in drawn])
 
