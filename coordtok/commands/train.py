@@ -54,7 +54,7 @@ def train_config(
     a:argparse.Namespace,  # Parsed options
 )->TrainConfig:            # The recipe with the options that were given
     "Make the training config of a command; a `ValueError` says what is impossible."
-    return recipe(a.recipe, **config_given(a))
+    return recipe(a.recipe, **config_given(a, TrainConfig))
 
 def start_model(
     a:argparse.Namespace,  # Parsed options
@@ -205,7 +205,7 @@ def run_train_rival(
     a:argparse.Namespace,  # Parsed options
 ):
     "Train a rival in miniature; an interrupted run goes on when the same command is typed again."
-    train = LoopConfig(**dict(optimizer='adamw')|config_given(a, LoopConfig))
+    train = LoopConfig(**config_given(a, LoopConfig))
     first,(name,files,held) = this_process().is_main_process,begin_train(a)
     need_clips(a, files)
     torch.manual_seed(train.seed)
