@@ -6,7 +6,7 @@
 __all__ = ['MOST_CLIPS', 'SHARED', 'CACHE', 'DRAW', 'FILES', 'STREAM', 'RUN', 'VERBS', 'COMMANDS', 'EXITS', 'definition',
            'constant', 'summary', 'at_least', 'Field', 'config_fields', 'config_options', 'config_given', 'Parser',
            'add_options', 'parse', 'model_config', 'load_tokenizer', 'open_cache', 'drawn_as', 'check_output',
-           'check_folder', 'check_input', 'check_files', 'parser', 'main']
+           'check_folder', 'check_input', 'check_files', 'parser', 'in_words', 'main']
 
 # %% ../../nbs/commands/03_options.ipynb #c60231fb
 import argparse
@@ -14,6 +14,7 @@ import ast
 import difflib
 import os
 import pkgutil
+import re
 import sys
 import warnings
 from dataclasses import fields
@@ -247,7 +248,8 @@ VERBS = {
         'dataset': dict(choices=['ucf101'], help='which dataset'),
         'root': dict(help='where the archive was unpacked'),
         '--split': dict(type=int, default=1, choices=[1,2,3], help='which official split'),
-        '--check': dict(action='store_true', help='read every file')},
+        '--check': dict(action='store_true', help='read every file'),
+        '--json': {}},
     'eval': {
         'data': dict(nargs='+'),
         '--model': SHARED['--tokenizer'],
@@ -324,8 +326,10 @@ VERBS = {
         '--steps': dict(type=at_least(1), help='steps of the solver ('
                         + ', '.join(f'{k} {v}' for k,v in _SOLVERS.items()) + ')'),
         '--solver': dict(default='midpoint', help=f'{", ".join(_SOLVERS)} (the paper: sde-euler)'),
-        '--guidance': dict(type=float, default=1.,
-                           help='how far to go towards the class; 1 is the plain prediction'),
+        '--guidance': dict(type=float, help='how far to go towards the class; 1 is the plain prediction '
+                                            '(default: what the model recommends)'),
+        '--names': dict(action=argparse.BooleanOptionalAction, default=True,
+                        help='write the name of its class above each clip of the grid'),
         '--seed': dict(default=0, help='which clips'),
         '--first': dict(type=at_least(0), default=0, help='number of the first clip'),
         '--batch': dict(help='clips sampled at a time'),
@@ -339,7 +343,7 @@ VERBS = {
                       help='step, muon, memory, data, gpu, decode, generate, table3, dit_memory; without a '
                            'name all but the last three, which take minutes'),
         '--data': dict(nargs='*', default=[], help='files for the data bench'),
-        '--threads': {}},
+        '--threads': {}, '--json': {}},
 }
 
 # %% ../../nbs/commands/03_options.ipynb #8ef2f943
@@ -350,9 +354,10 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if none or 'default:' in action.help else super()._get_help_string(action)
 
 def _nearest(word:str, known)->str:
-    "Ask whether another word was meant, if one is near."
-    near = difflib.get_close_matches(word, list(known), 1)
-    return f': did you mean {near[0]}?' if near else ''
+    "Ask whether another word was meant: one that begins with it, holds it, or looks alike."
+    near = [k for k in known if k.startswith(word) or word.strip('-') in k.strip('-').split('-')[1:]]
+    near = near or difflib.get_close_matches(word, list(known), 1)
+    return f': did you mean {" or ".join(near)}?' if near else ''
 
 class Parser(argparse.ArgumentParser):
     "Say in one sentence what is wrong with the words, and which word may have been meant."
@@ -519,13 +524,27 @@ COMMANDS = {
     'generate':'coordtok.commands.generate:run_generate',
     'bench':'coordtok.cli:run_benches'}
 
+class _Completion(argparse.Action):
+    "Print a script with which a shell completes verbs, options and file names."
+    def __call__(self, parser, namespace, shell, option=None):
+        try: import shtab
+        except ImportError: parser.error('completion is made by shtab: pip install "coordtok[completion]"')
+        for s in parser._subparsers._group_actions[0].choices.values():
+            for o in s._actions:
+                if o.type is None and o.choices is None and o.nargs!=0: o.complete = shtab.FILE
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
 EXITS = 'exit codes: 0 done; 1 bad input, or something missing; 2 bad usage; 130, 143 stopped by a signal'
 
 def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     "Describe the command line."
     p = Parser(prog='coordtok', epilog=EXITS,
                description='Write video as 1280 tokens on three planes, and read any part of it back.')
-    p.add_argument('--version', action='version', version=f'coordtok {coordtok.__version__}', help='print the version')
+    p.add_argument('--version', action='version', version=f'coordtok {coordtok.__version__}',
+                   help='print the version')
+    p.add_argument('--completion', action=_Completion, choices=['bash','zsh','tcsh'],
+                   help='print what makes a shell complete words: eval "$(coordtok --completion bash)"')
     sub = p.add_subparsers(dest='verb', required=True, metavar='VERB')
     for verb,where in COMMANDS.items():
         said = summary(where)
@@ -534,6 +553,21 @@ def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     return p
 
 # %% ../../nbs/commands/03_options.ipynb #6a6ada3d
+_PYTHON = {'save_tokens':'coordtok encode', 'encode_latents':'coordtok latents', ', or use VideoFolder':''}
+
+def in_words(
+    message:str,  # Of an error that was raised in Python
+    verb:str,     # A name of `VERBS`
+)->str:           # As someone would say it who types commands
+    "Write the names of arguments as the options of a verb: n_frames=28 becomes --frames 28."
+    def option(m):
+        word = '--'+dict(n_frames='frames').get(m[1], m[1]).replace('_', '-')
+        if word not in VERBS[verb]: return m[0]
+        return word if m[2]=='True' else f'{word} {m[2]}'
+    for python,command in _PYTHON.items(): message = message.replace(python, command)
+    message = re.sub(r'load it with \w+\.from_pretrained', 'name another model', message)
+    return re.sub(r"(?<![\w.-])(\w+)=('?[\w.+-]+'?)", option, message)
+
 def main(
     argv:list[str]|None=None,  # Words after the program's name; None takes the real ones
 )->int:  # 0 done, 1 bad input, 130 or 143 stopped by a signal; bad usage exits with 2 inside argparse
@@ -544,7 +578,7 @@ def main(
         check_files(a)
         return pkgutil.resolve_name(COMMANDS[a.verb])(a) or 0
     except (ValueError, OSError, ImportError, FloatingPointError, RuntimeError) as e:
-        print(f'coordtok: {e}', file=sys.stderr)
+        print(f'coordtok: {in_words(str(e), a.verb)}', file=sys.stderr)
         return 1
     except KeyboardInterrupt as e:                            # `Stopped` is one, and brings its exit code
         print(f'coordtok: {e if hasattr(e, "code") else "stopped"}', file=sys.stderr)
