@@ -85,7 +85,10 @@ def decoder_bar(
         try: yield bar
         finally: hook.remove()
 
-def refine_bar(tok:CoordTok, refine:int):
+def refine_bar(
+    tok:CoordTok,  # Its decoder is what takes the time
+    refine:int,    # Steps of refinement; 0 shows no bar
+):                 # A context
     "Show the steps of refinement; two more calls of the decoder choose between the old and the new planes."
     return decoder_bar(tok, 'refining', steps=refine+2) if refine else nullcontext()
 
