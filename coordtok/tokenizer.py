@@ -222,6 +222,9 @@ def prepare_clip(
     device:torch.device,       # The model's device
 )->tuple[Tensor,Tensor|None]:  # Clips in [-1, 1], b t h w 3; real frames, b long (None where all are real)
     "Bring clips into the shape and range that an encoder needs; a `ValueError` says what does not fit."
+    if isinstance(clip, (str,Path)):
+        raise ValueError(f'{clip} is a name, not a clip: tok.encode(read_clip({str(clip)!r}, {cfg.clip[0]}, '
+                         f'{cfg.clip[1:]}))')
     clip = torch.as_tensor(clip)
     if clip.ndim==4: clip = clip[None]
     if clip.ndim!=5 or clip.shape[-1]!=3 or not len(clip):

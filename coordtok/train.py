@@ -463,6 +463,7 @@ def run(
             if due(cfg.log_every) or measured:
                 row = log_line(t, measured)
                 bar.set_postfix({k:f'{row[k]:.4g}' for k in ('loss','psnr','val') if k in row})
+            elif not t.history and t.sums: bar.set_postfix(loss=f'{t.sums["loss"]/t.sums["steps"]:.4g}')
             if t.store and (due(cfg.save_every) or measured or stop): save_run(t, measured.get('val'))
             if stop: raise Stopped(_farewell(t), signals.got or signal.SIGTERM)
     for tracker in t.acc.trackers: tracker.finish()

@@ -4,26 +4,30 @@
 
 # %% auto #0
 __all__ = ['folder_labels', 'open_entries', 'run_latents', 'open_sets', 'start_dit', 'run_train_dit', 'finish_dit', 'check_ask',
-           'load_pair', 'pick_classes', 'timed_clips', 'run_generate']
+           'load_pair', 'pick_classes', 'timed_clips', 'sampling_advice', 'name_above', 'class_names', 'run_generate']
 
 # %% ../../nbs/commands/05_generate.ipynb #dcb88b59
 import argparse
+import json
 import re
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
+from math import ceil
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..support.processes import on_first, this_process
 from ..support.sources import ClipSource
 from ..support.store import record, row_name
 from ..support.video import frame_counts, video_files, write_clip
-from ..support.weights import bundled_names
+from ..support.weights import WeightsError, bundled_names, pretrained_folder
 from ..config import TokConfig
 from ..tokenizer import CoordTok
 from ..train import DivergedError
@@ -267,11 +271,36 @@ def timed_clips(
         yield clip,middle-start,end-middle
         start = time.perf_counter()
 
+# %% ../../nbs/commands/05_generate.ipynb #fe39b37f
+def sampling_advice(
+    name:str,   # A bundled name, a folder or a hub repository
+)->dict:        # Such as dict(guidance=4); empty where the model says nothing
+    "Read how a model is best sampled: `sampling` in its config.json, beside the config."
+    try: said = json.loads((pretrained_folder(name)/'config.json').read_text()).get('sampling', {})
+    except (WeightsError, ValueError): return {}
+    return said if isinstance(said, dict) else {}
+
+def name_above(
+    clip:Tensor,   # t h w 3 uint8
+    name:str,      # What to write
+    rows:int=14,   # Height of the strip, pixels
+)->Tensor:         # t rows+h w 3 uint8
+    "Put a white strip with a name above a clip."
+    strip = Image.new('RGB', (clip.shape[2], rows), 'white')
+    ImageDraw.Draw(strip).text((2, 1), name, fill='black')
+    return torch.cat([torch.from_numpy(np.array(strip)).expand(len(clip), -1, -1, -1), clip], 1)
+
 # %% ../../nbs/commands/05_generate.ipynb #f4a807c8
-def _single(a:argparse.Namespace, dit:SiT, y:list[int]|None, k:int)->Path:
+def class_names(
+    dit:SiT,             # Knows the names
+    y:list[int]|None,    # Class of each clip, from `pick_classes`
+)->list[str]|None:       # A name of each, or its number where there are no names
+    "Name the classes of clips."
+    return None if y is None else [str(dit.cfg.labels[k] if dit.cfg.labels else k) for k in y]
+
+def _single(a:argparse.Namespace, names:list[str]|None, k:int)->Path:
     "Name the file of a clip after its seed, its number and its class."
-    name = ''
-    if y is not None: name = '_'+re.sub(r'[^\w-]', '-', str(dit.cfg.labels[y[k]] if dit.cfg.labels else y[k]))
+    name = '' if names is None else '_'+re.sub(r'[^\w-]', '-', names[k])
     suffix = Path(a.out).suffix.lower() if a.out else '.mp4'
     return Path(a.singles)/f'seed{a.seed}_{a.first+k:05d}{name}{suffix}'
 
@@ -284,24 +313,30 @@ def run_generate(
     if a.threads: torch.set_num_threads(a.threads)
     dit,tok = load_pair(a)
     y,m = pick_classes(dit, a.classes, a.n, a.first),min(a.n, MOST_CLIPS)
-    wall,sampling,decoding = None,0.,0.
-    ways = dict(steps=a.steps, solver=a.solver, guidance=a.guidance, seed=a.seed, first=a.first,
+    names,wall,sampling,decoding = class_names(dit, y),None,0.,0.
+    advised = sampling_advice(a.model).get('guidance', 1.) if names else 1.
+    guidance = advised if a.guidance is None else a.guidance
+    ways = dict(steps=a.steps, solver=a.solver, guidance=guidance, seed=a.seed, first=a.first,
                 batch=a.batch, precision=a.precision, progress=sys.stderr.isatty())
     for k,(clip,s,d) in enumerate(timed_clips(dit, tok, a.n, y=y, **ways)):
         sampling,decoding = sampling+s,decoding+d
         if a.out and k<m:
-            if wall is None: wall = clip.new_empty((m, *clip.shape))
-            wall[k] = clip
+            shown = name_above(clip, names[k]) if names and a.names else clip
+            if wall is None: wall = shown.new_empty((m, *shown.shape))
+            wall[k] = shown
         if a.singles:
             Path(a.singles).mkdir(parents=True, exist_ok=True)
-            write_clip(_single(a, dit, y, k), clip, a.fps)
-    print(f'{a.n} clip{"s"*(a.n>1)} of {len(clip)} frames by {dit.name}: '
+            write_clip(_single(a, names, k), clip, a.fps)
+    print(f'{a.n} clip{"s"*(a.n>1)} of {len(clip)} frames by {dit.name}, '
+          f'guidance {guidance:g}{" as it recommends" if a.guidance is None and guidance!=1 else ""}: '
           f'{sampling/a.n:.2f} s each to sample, '
           f'{decoding/a.n:.2f} s to decode')
     if a.out:   # a few frames at a time, so that the grid is never in memory twice
-        cols = min(a.cols, m) if a.cols else None
+        cols = min(a.cols or ceil(m**.5), m)
         write_clip(a.out, (tile_clips(wall[:,t:t+8], cols) for t in range(0, len(clip), 8)), a.fps)
         print(f'{a.out}: a grid of ' + (f'the first {m}' if a.n>m else f'{m}'))
+        for row in range(0, m if names else 0, cols):
+            print(f'row {row//cols+1}: {", ".join(names[row:min(row+cols, m)])}')
     if a.singles:
-        print(f'{a.singles}: {_single(a, dit, y, 0).name}'
-              + (f' to {_single(a, dit, y, a.n-1).name}, {a.n} files' if a.n>1 else ''))
+        print(f'{a.singles}: {_single(a, names, 0).name}'
+              + (f' to {_single(a, names, a.n-1).name}, {a.n} files' if a.n>1 else ''))

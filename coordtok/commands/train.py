@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['read_clips', 'train_config', 'start_model', 'split_files', 'open_source', 'some_clips', 'begin_train', 'need_clips',
-           'run_train', 'data_of', 'finish_train', 'run_train_rival', 'run_prepare']
+           'cost_of', 'run_train', 'data_of', 'finish_train', 'run_train_rival', 'run_prepare']
 
 # %% ../../nbs/commands/04_train.ipynb #2c7a7608
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ def train_config(
     a:argparse.Namespace,  # Parsed options
 )->TrainConfig:            # The recipe with the options that were given
     "Make the training config of a command; a `ValueError` says what is impossible."
-    return recipe(a.recipe, **config_given(a))
+    return recipe(a.recipe, **config_given(a, TrainConfig))
 
 def start_model(
     a:argparse.Namespace,  # Parsed options
@@ -149,6 +150,20 @@ def need_clips(
     if not files and not a.synthetic:
         raise ValueError('no files are left to train on: name more, hold out fewer, or add --synthetic 100')
 
+def cost_of(
+    train:LoopConfig,    # How it will be trained
+    source:ClipSource,   # On what
+    n:int|None=None,     # Patches a clip, where not whole clips are compared
+)->str:                  # One sentence
+    "Say what a training run will do; how long it takes is known after the first steps, beside the bar."
+    held = sum(c.nbytes for c in source.clips if isinstance(c, Tensor))
+    kept = (f'{held/1e6:,.0f} MB of decoded clips in memory' if held else
+            f'decoded clips in {source.cache}' if source.cache else 'every cut read from its file')
+    samples,each = train.total*train.batch,f' with {n} patches each' if n else ''
+    return (f'{train.total:,} steps of {train.batch} clips{each}: {samples:,} samples, '
+            f'{samples/len(source):,.1f} of each clip; {kept}; a checkpoint every {train.save_every} steps. '
+            'The bar will show the time left')
+
 def run_train(
     a:argparse.Namespace,  # Parsed options
 ):
@@ -166,6 +181,7 @@ def run_train(
         for e in source.skipped: print(f'left out: {e}', file=sys.stderr)
         print(f'{tok}\n{source}, {len(val)} clips held out', flush=True)
         print(memory_advice(partial(train_memory, tok), train), flush=True)
+        print(cost_of(train, source, train.n), flush=True)
     history = fit(tok, source, train, a.out, val, first, None if a.tracker=='none' else a.tracker)
     if first: finish_train(a, name, tok.to(this_process().device), train, source, val, history)
 
@@ -205,14 +221,14 @@ def run_train_rival(
     a:argparse.Namespace,  # Parsed options
 ):
     "Train a rival in miniature; an interrupted run goes on when the same command is typed again."
-    train = LoopConfig(**dict(optimizer='adamw')|config_given(a, LoopConfig))
+    train = LoopConfig(**config_given(a, LoopConfig))
     first,(name,files,held) = this_process().is_main_process,begin_train(a)
     need_clips(a, files)
     torch.manual_seed(train.seed)
     model = Miniature(model_config(a.rival, a.set, MiniConfig, clip=(16+(a.rival=='omnitok'),64,64)))
     val,_ = read_clips(held, model.cfg)
     source = open_source(a, files, model.cfg, True, first)
-    if first: print(f'{model}\n{source}, {len(val)} clips held out', flush=True)
+    if first: print(f'{model}\n{source}, {len(val)} clips held out\n{cost_of(train, source)}', flush=True)
     history = fit_miniature(model, source, train, a.out, val, first, None if a.tracker=='none' else a.tracker)
     if not first: return
     model.to(this_process().device).save_pretrained(Path(a.out)/'model', dtype=torch.float16)
@@ -229,5 +245,8 @@ def run_prepare(
 )->int:                    # 0 if every video of the split is there, else 1
     "Write the official train and test lists of a dataset, and say what is missing."
     report = prepare_ucf101(a.root, a.out, a.split, a.check)
-    print(report)
+    if a.json:
+        print(json.dumps(dict(asdict(report), complete=report.complete, official=report.official),
+                         default=str))
+    else: print(report)
     return 0 if report.complete else 1
