@@ -133,12 +133,11 @@ class DiffusersVAE:
 class System(NamedTuple):
     "A system of the paper's Tables 1 to 3, and what stands for it here."
     tables:tuple[int,...]       # Where it has a row
-    opens:str=''                # What `open_rival` opens; '': nothing
+    opens:str=''                # What `open_rival` or `coordtok generate` opens; '': nothing
     miniature:str=''            # What `coordtok train-rival` trains; '': nothing
     note:str=''                 # How what stands here differs, or why nothing does
 
-_GUESS = ('the layout of its weights is not published apart from its code, and an importer that was neither '
-          'copied nor tested on its weights would be a guess')
+_GUESS = 'the layout of its weights is known from its code only, so an importer would be a copy or a guess'
 _NO_GENERATOR = "a generator, and of generators only CoordTok's is reproduced here"
 
 PAPER_SYSTEMS = {
@@ -160,9 +159,9 @@ PAPER_SYSTEMS = {
     'TATS, generator': System((3,), note=_NO_GENERATOR), 'LARP, generator': System((3,), note=_NO_GENERATOR),
     'PVDM-L': System((2,3), note=_NO_GENERATOR), 'HVDM': System((2,3), note=_NO_GENERATOR),
     'Latte-L/2': System((2,3), note=_NO_GENERATOR),
-    'CoordTok-SiT-L/2': System((2,3),
-                               note='`tiny_dit`, a generator and no rival: `coordtok generate` and `coordtok '
-                               'eval --generated` open it; `SiT.from_official` reads the released weights')}
+    'CoordTok-SiT-L/2': System((2,3), 'tiny_dit', '',
+                               'trained here and far smaller; `SiT.from_official` reads the '
+                               'released weights')}
 
 def _missing(
     name:str,   # What somebody asked `open_rival` for, such as 'pvdm'
