@@ -87,7 +87,8 @@ def summarise_set(
     with warnings.catch_warnings():            # whoever shows the number says that there are too few
         warnings.filterwarnings('ignore', '.*the covariance is singular')
         distance = frechet_distance(real, torch.tensor([r['features'] for r in rows]))
-    return dict(out, n_real=real.n, **{extractor.distance: distance}, extractor=extractor.name)
+    return dict(out, n_real=real.n, **{extractor.distance: distance}, extractor=extractor.name,
+                n_features=len(rows[0]['features']))
 
 # %% ../nbs/46_compare.ipynb #4159d383
 _COLUMNS = [('n_clips', 'clips', '{:,}'), ('n_real', 'against', '{:,}'), ('tokens', 'tokens', '{:,.0f}'),

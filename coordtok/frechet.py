@@ -43,7 +43,7 @@ class Moments:
     def __init__(self,
         features:Tensor|None=None,  # The first features, n d; None begins empty
     ):
-        self.n,self.mean,self.scatter = 0,torch.zeros(0),torch.zeros(0, 0)
+        self.n,self.mean,self.scatter,self.note = 0,torch.zeros(0),torch.zeros(0, 0),{}
         if features is not None: self.update(features)
 
     def update(self,
@@ -94,10 +94,11 @@ class Moments:
     def load(cls,
         path:str|Path,  # Written by `save`
         **note:str,     # What must be stored beside them
-    )->'Moments':       # As they were saved
+    )->'Moments':       # As they were saved; all that is stored beside them is in `note`
         "Read moments; a `ValueError` says how those in the file were made, if it was in another way."
         with safe_open(path, 'pt') as f:
-            was,out = json.loads(f.metadata()['note']),cls()
+            out = cls()
+            was = out.note = json.loads(f.metadata()['note'])
             out.n,out.mean,out.scatter = int(f.get_tensor('n')),f.get_tensor('mean'),f.get_tensor('scatter')
         odd = [f'{k} was {was.get(k)!r}, now {v!r}' for k,v in note.items() if was.get(k)!=v]
         if odd: raise ValueError(f'{path} holds other moments ({"; ".join(odd)}): measure them again')
