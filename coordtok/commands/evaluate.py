@@ -435,7 +435,8 @@ def sets_notes(
     if few := few_samples(min(n for r in rows for n in (r['n_clips'], r['n_real'])), rows[0]['n_features']):
         out.append(few)
     if 'floor' in real:
-        out.append('the two halves have half the clips, so their distance is above that of whole sets')
+        out.append('the two halves have half the clips, so expect their distance above that of two whole '
+                   'sets of real clips')
     for name,o in {'real clips':real, **{r['name']:r for r in rows}}.items():
         if o['left_out']: out.append(f'{name}: {o["left_out"]} left out, unreadable or too short')
     for r in rows:
