@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .support.processes import this_process
+from .support.processes import on_first, this_process
 from .support.store import differences, record, replacing
 from .support.synthetic import bundled_clip
 from .support.video import VideoError, read_clip, to_uint8, video_files, video_info, write_clip
@@ -33,11 +33,12 @@ from .tokenizer import CoordTok
 from .losses import perceptual_net
 from .metrics import psnr
 from .measures import Protocol
-from .frechet import i3d_torchscript, motion_net
+from .frechet import open_extractor
 from .rivals import open_rival
 from .compare import table_text
 from .commands.tokens import load_tokens, save_tokens
-from .commands.evaluate import EvalClips, compare_files, evaluate_files, weights_of
+from .commands.evaluate import EvalClips, KnownClips, compare_files, evaluate_files, weights_of
+from .commands.generate import run_eval_generated
 from .commands.options import check_folder, check_output, load_tokenizer, main
 from .commands.bench import BENCHES, run_bench
 from .commands.bench_generate import GENERATION_BENCHES
@@ -172,9 +173,12 @@ def run_eval(
     a:argparse.Namespace,  # Parsed options
 ):
     "Measure a model on full-length clips; an interrupted evaluation goes on when the command is typed again."
+    if a.generated: return run_eval_generated(a)
+    sampling = [f'--{k}' for k in ('n','classes','steps','solver','guidance') if getattr(a, k) is not None]
+    if sampling: raise ValueError(f'{sampling[0]} is for generated clips: name a set by --generated')
     if a.tokenizer: return _compare(a)
-    if a.table or a.lpips:
-        raise ValueError('--table and --lpips are for a table: name systems by --tokenizer')
+    if a.table or a.lpips or a.features:
+        raise ValueError('--table, --lpips and --features are for a table: name systems by --tokenizer')
     state = this_process()
     check_folder(a.results)
     if a.keep and Path(a.keep).exists():
@@ -214,19 +218,18 @@ def _compare(a:argparse.Namespace):
     if a.lpips: p = replace(p, lpips=a.lpips if a.lpips=='none' else f'{a.lpips}, 0.1')
     kind = p.lpips.split(',')[0]
     net = None if kind=='none' else perceptual_net(kind, state.device)
-    extractor = (motion_net(device=state.device) if p.features=='motion_net'
-                 else i3d_torchscript(device=state.device))
-    size = TokConfig(clip=(p.frames,p.size,p.size))
-    data = EvalClips(video_files(a.data), size, p.n_clips or None, p.seed)
+    extractor = open_extractor(*a.features or [p.features], device=state.device)
+    p,known = replace(p, features=extractor.name),KnownClips(extractor)
+    data = EvalClips.of(p, video_files(a.data))
     digest,rows = data.fingerprint()['digest'],[]
     for rival in rivals:
         name = 'compare_'+re.sub(r'\W+', '_', f'{rival.name} {p.stamp} {digest[:8]}')
         old = Path(a.results)/f'{name}.json'
-        if not old.exists():
+        if not on_first(old.exists):             # one process answers for all, before and after
             def save(row): record(a.results, name, scale=f'{p.frames}x{p.size}x{p.size}', data=a.data,
                                   **{k:v for k,v in row.items() if k!='name'})
-            compare_files(rival, data, a.results, p, net, extractor, a.workers, save=save)
-        row = json.loads(old.read_text())
+            compare_files(rival, data, a.results, p, net, extractor, a.workers, save=save, known=known)
+        row = on_first(lambda: json.loads(old.read_text()))
         if row.get('tok')!=weights_of(rival):
             raise ValueError(f'{old} holds the row of other weights of that name: remove it, or name another '
                              'folder with --results')

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['folder_labels', 'open_entries', 'run_latents', 'open_sets', 'start_dit', 'run_train_dit', 'finish_dit', 'check_ask',
-           'load_pair', 'pick_classes', 'timed_clips', 'sampling_advice', 'name_above', 'class_names', 'run_generate']
+           'load_pair', 'pick_classes', 'timed_clips', 'sampling_advice', 'name_above', 'class_names', 'run_generate',
+           'open_generated', 'run_eval_generated']
 
 # %% ../../nbs/commands/05_generate.ipynb #dcb88b59
 import argparse
@@ -13,7 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -25,16 +26,20 @@ from torch import Tensor
 
 from ..support.processes import on_first, this_process
 from ..support.sources import ClipSource
-from ..support.store import record, row_name
+from ..support.store import record, replacing, row_name
 from ..support.video import frame_counts, video_files, write_clip
-from ..support.weights import WeightsError, bundled_names, pretrained_folder
+from ..support.weights import WeightsError, atomic_save, bundled_names, pretrained_folder
 from ..config import TokConfig
 from ..tokenizer import CoordTok
 from ..train import DivergedError
+from ..measures import Protocol
+from ..frechet import open_extractor
 from ..dit import DiTConfig, SiT
 from ..latents import FileEntries, LatentSet, SyntheticEntries, encode_latents, latent_stats
 from ..generate import (GenConfig, class_ids, clip_stream, dit_recipe,
     fit_dit, new_dit, tile_clips)
+from coordtok.commands.evaluate import (EvalClips, SampledClips, TensorClips, compare_sets, file_set,
+    sets_notes, sets_table)
 from .memory import dit_memory, memory_advice
 from .options import (MOST_CLIPS, check_folder, check_output, config_given, drawn_as,
     load_tokenizer, model_config, open_cache)
@@ -194,10 +199,10 @@ def check_ask(
     a:argparse.Namespace,  # Parsed options
 ):
     "Raise a `ValueError` unless what is made can be kept."
-    if not a.out and not a.singles:
+    if not a.out and not a.singles and not a.tensors:
         raise ValueError('nothing would be kept: name a grid with --out grid.mp4, a folder with --singles '
-                         'samples, or both')
-    if a.singles: check_folder(a.singles)
+                         'samples or --tensors clips, or several of them')
+    for folder in filter(None, (a.singles, a.tensors)): check_folder(folder)
     if a.out:
         if Path(a.out).suffix.lower() not in _KINDS:
             raise ValueError(f'--out {a.out}: a grid is a file that ends in {", ".join(_KINDS)}')
@@ -205,7 +210,7 @@ def check_ask(
         if a.singles and Path(a.out).absolute()==Path(a.singles).absolute():
             raise ValueError(f'--out and --singles are both {a.out}: '
                              'a grid is a file and the single clips are a folder')
-        if a.n>MOST_CLIPS and not a.singles:
+        if a.n>MOST_CLIPS and not a.singles and not a.tensors:
             raise ValueError(f'--n {a.n}: a grid shows {MOST_CLIPS} clips at most, keep the others with '
                              '--singles FOLDER, or ask for fewer')
     if not 0<a.fps<=1000: raise ValueError(f'--fps {a.fps:g} must be above 0, and at most 1000')
@@ -298,17 +303,17 @@ def class_names(
     "Name the classes of clips."
     return None if y is None else [str(dit.cfg.labels[k] if dit.cfg.labels else k) for k in y]
 
-def _single(a:argparse.Namespace, names:list[str]|None, k:int)->Path:
-    "Name the file of a clip after its seed, its number and its class."
+def _single(a:argparse.Namespace, names:list[str]|None, k:int, tensor:bool=False)->Path:
+    "Name the file of a clip, or of its bytes, after its seed, its number and its class."
     name = '' if names is None else '_'+re.sub(r'[^\w-]', '-', names[k])
-    suffix = Path(a.out).suffix.lower() if a.out else '.mp4'
-    return Path(a.singles)/f'seed{a.seed}_{a.first+k:05d}{name}{suffix}'
+    suffix = '.safetensors' if tensor else Path(a.out).suffix.lower() if a.out else '.mp4'
+    return Path(a.tensors if tensor else a.singles)/f'seed{a.seed}_{a.first+k:05d}{name}{suffix}'
 
 # %% ../../nbs/commands/05_generate.ipynb #07f96385
 def run_generate(
     a:argparse.Namespace,  # Parsed options
 ):
-    "Generate clips: a grid of them, a file of each, or both."
+    "Generate clips: a grid of them, a file of each, the bytes of each."
     check_ask(a)
     if a.threads: torch.set_num_threads(a.threads)
     dit,tok = load_pair(a)
@@ -327,6 +332,9 @@ def run_generate(
         if a.singles:
             Path(a.singles).mkdir(parents=True, exist_ok=True)
             write_clip(_single(a, names, k), clip, a.fps)
+        if a.tensors:
+            Path(a.tensors).mkdir(parents=True, exist_ok=True)
+            atomic_save(_single(a, names, k, tensor=True), dict(clip=clip))
     print(f'{a.n} clip{"s"*(a.n>1)} of {len(clip)} frames by {dit.name}, '
           f'guidance {guidance:g}{" as it recommends" if a.guidance is None and guidance!=1 else ""}: '
           f'{sampling/a.n:.2f} s each to sample, '
@@ -337,6 +345,74 @@ def run_generate(
         print(f'{a.out}: a grid of ' + (f'the first {m}' if a.n>m else f'{m}'))
         for row in range(0, m if names else 0, cols):
             print(f'row {row//cols+1}: {", ".join(names[row:min(row+cols, m)])}')
-    if a.singles:
-        print(f'{a.singles}: {_single(a, names, 0).name}'
-              + (f' to {_single(a, names, a.n-1).name}, {a.n} files' if a.n>1 else ''))
+    for folder,tensor in ((a.singles, False), (a.tensors, True)):
+        if not folder: continue
+        print(f'{folder}: {_single(a, names, 0, tensor).name}'
+              + (f' to {_single(a, names, a.n-1, tensor).name}, {a.n} files' if a.n>1 else ''))
+
+# %% ../../nbs/commands/05_generate.ipynb #03268cb2
+def open_generated(
+    name:str,               # A folder of clips, a .safetensors file of clips, or a model
+    a:argparse.Namespace,   # Parsed options of `coordtok eval`
+    n:int,                  # Clips to sample, where --n does not say
+)->EvalClips|TensorClips|SampledClips: # The set
+    "Open a set of generated clips; a `ValueError` says what is missing."
+    path = Path(name)
+    if path.suffix in ('.pt','.pth'):
+        raise ValueError(f'{name}: a released .pt lacks its statistics: sample it with coordtok generate '
+                         '--latents '
+                         'FOLDER --tensors clips, and score that folder')
+    if path.suffix=='.safetensors' or path.is_dir() and not (path/'config.json').exists():
+        if path.is_file() or any(path.glob('*.safetensors')): return TensorClips(path, a.n)
+        if files := video_files([name]): return file_set(files[:a.n])
+        raise ValueError(f'{name} holds no clips: name a folder of .safetensors or video files, or a model')
+    if path.is_file():
+        raise ValueError(f'{name} is one file: name a folder with a file for each clip, or a model')
+    dit,tok = load_pair(argparse.Namespace(model=name, latents=None, tokenizer=a.tokenizer
+                                           and a.tokenizer[0]))
+    n = a.n or n
+    return SampledClips(dit, tok, n, pick_classes(dit, a.classes, n), steps=a.steps, solver=a.solver
+                        or 'midpoint',
+                        guidance=1. if a.guidance is None else a.guidance, seed=a.seed, precision=a.precision)
+
+def run_eval_generated(
+    a:argparse.Namespace,  # Parsed options of `coordtok eval`
+):
+    "Compare generated sets with real clips and print one table; a row each is kept, and not measured again."
+    if a.refine or a.own or a.keep or a.name or a.lpips:
+        raise ValueError('--refine, --own, --keep, --name and --lpips are for reconstructions: leave them '
+                         'out')
+    if len(a.tokenizer or ())>1:
+        raise ValueError('--generated takes one --tokenizer, which decodes what is sampled')
+    if a.table and Path(a.table).suffix not in ('.md','.tex'):
+        raise ValueError(f'--table {a.table}: name a file that ends in .md or .tex')
+    if a.table: check_output(a.table)
+    check_folder(a.results)
+    state,files = this_process(),video_files(a.data)
+    paper = a.protocol=='paper'
+    p = Protocol.generation(seed=a.seed) if paper else Protocol.quick(psnr='none', ssim='none')
+    if a.clips: p = replace(p, n_clips=a.clips, windows='random', seed=a.seed)
+    extractor = open_extractor(*a.features or [p.features], device=state.device)
+    p = replace(p, features=extractor.name)
+    # all sets are opened before work begins
+    opened = [open_generated(o, a, p.n_clips or len(files)) for o in a.generated]
+    names = [o.dit.name if isinstance(o, SampledClips) else Path(k).name for k,o in zip(a.generated, opened)]
+    sets = dict(zip(names, opened))
+    if len(sets)<len(names): raise ValueError(f'two sets have one name ({", ".join(names)}): rename a folder')
+    sampling = [f'--{k}' for k in ('classes','steps','solver','guidance') if getattr(a, k) is not None]
+    if sampling and not any(isinstance(o, SampledClips) for o in opened):
+        raise ValueError(f'{sampling[0]} is for sampling, and no set is a model: leave it out')
+    (t,h,w),*_ = (getattr(o, 'clip', None) or o.cfg.clip for o in sets.values())
+    if h!=w: raise ValueError(f'{next(iter(sets))} holds clips of {h}x{w}: sets are compared at square sizes')
+    if not paper: p = replace(p, frames=t, size=h, feature_frames=t)
+    Path(a.results).mkdir(parents=True, exist_ok=True)
+    rows = compare_sets(sets, EvalClips.of(p, files), a.results, p, extractor, a.batch, a.workers,
+                        state.is_main_process)
+    if not state.is_main_process: return
+    print(p)
+    print(sets_table(rows))
+    for o in sets_notes(rows): print(f'note: {o}')
+    if a.table:
+        with replacing(a.table) as part:
+            part.write_text(sets_table(rows, 'latex' if a.table.endswith('.tex') else 'markdown')+'\n')
+        print(f'table in {a.table}')
