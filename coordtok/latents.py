@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIRRORED', 'SyntheticEntries', 'FileEntries', 'encode_latents', 'LatentSet', 'check_latents', 'plane_sums',
-           'latent_sums', 'latent_stats', 'plane_statistics']
+           'latent_sums', 'latent_stats', 'plane_statistics', 'statistics_errors']
 
 # %% ../nbs/32_latents.ipynb #e5616674
 import json
@@ -309,3 +309,26 @@ def plane_statistics(
     if min(map(min, found['std']))<=0:
         raise ValueError(f'a channel has the same value everywhere in {n} clips: give other clips')
     return dict(found, clips=n, tokenizer=tok.name, tokenizer_hash=tok.hash)
+
+# %% ../nbs/32_latents.ipynb #98c2d295
+def statistics_errors(
+    sums:Tensor,            # `plane_sums` of each clip: clips 3 1+2*f
+    sizes:Sequence[int],    # Numbers of clips; each below that of all
+    draws:int=200,          # Random subsets of each size
+    seed:int=0,             # Of the subsets
+    true:Tensor|None=None,  # `plane_sums` of the clips that count as right; None: all of `sums` together
+)->list[dict]:              # For each size: root mean square and largest error of means (in std) and of stds
+    "Measure how far the statistics of few clips are from those of all; a `ValueError` refuses a size."
+    if not 0<min(sizes)<=max(sizes)<=len(sums):
+        raise ValueError(f'sizes {list(sizes)} must lie between 1 and {len(sums)}, the number of clips')
+    def stats(s):
+        mean,square = (s[...,1:]/s[...,:1]).chunk(2, -1)
+        return mean,(square-mean.square()).clamp(min=0).sqrt()
+    (mean,std),gen,rows = stats(sums.sum(0) if true is None else true),draw_generator(seed, 0),[]
+    for n in sizes:
+        some = torch.stack([sums[torch.randperm(len(sums), generator=gen)[:n]].sum(0) for _ in range(draws)])
+        m,s = stats(some)
+        off = dict(mean=(m-mean)/std, std=s/std-1)
+        rows.append(dict(clips=n, **{f'{k}_rms': o.square().mean().sqrt().item() for k,o in off.items()},
+                         **{f'{k}_worst': o.abs().flatten(1).amax(1).median().item() for k,o in off.items()}))
+    return rows
