@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from .blocks import Attention, mlp
 from .flow import INTERPOLANTS, PREDICTIONS, Coefficients, coefficients
 from .support.devices import no_autocast
-from .support.released_dit import convert_released, open_released, released_fields
-from .support.weights import HubModel, WeightsError, load_state, model_card
+from .support.released_dit import convert_released, open_released, read_statistics, released_fields
+from .support.weights import HubModel, WeightsError, load_state, model_card, released_file
 from .tokenizer import CoordTok, check_shapes
 from .triplane import Triplane, cut_plane, join_plane
 
@@ -412,15 +412,22 @@ class SiT(HubModel, nn.Module, coders={DiTConfig: (asdict, lambda d: DiTConfig(*
 
     @classmethod
     def from_official(cls,
-        source:str|Path|dict,  # A released `.pt`, or its dict
+        source:str|Path|dict,  # 'paper' (the authors' weights, fetched once), a released `.pt`, or its dict
         heads:int|None=None,   # Attention heads; None means the preset's
         ema:bool=True,         # The averaged weights; False gives the raw ones
         **kw,                  # Fields of the config that no shape reveals: mean, std, tokenizer, labels ...
     )->'SiT':                  # The model in eval mode, with the quirks of the released code switched on
-        "Read weights in the released layout; a `WeightsError` says what is missing or does not fit."
-        w = open_released(source, ema)
-        dit,state = cls(DiTConfig(**released_fields(w, heads)|kw)),convert_released(w)
-        dit.name = Path(source).stem if isinstance(source, (str,Path)) else 'official'
+        "Read released weights, and statistics kept beside them; a `WeightsError` says what does not fit."
+        if source=='paper': source = released_file('dit')
+        named = isinstance(source, (str,Path))
+        w,known = open_released(source, ema),read_statistics(source) if named else {}
+        known.pop('clips', None)
+        cfg,state = DiTConfig(**released_fields(w, heads)|known|kw),convert_released(w)
+        # without memory of its own the model takes the tensors of the file, which is mapped, not copied
+        with torch.device('meta'): dit = cls(cfg)
+        dit.name = Path(source).stem if named else 'official'
+        dit.mean,dit.std = torch.tensor(cfg.mean),torch.tensor(cfg.std)         # what no file holds
+        dit.pos.xy = grid_code(*cfg.grids['xy'], cfg.width)
         if not torch.allclose(state.pop('pos.xy').float(), dit.pos.xy, atol=1e-4):      # ours are computed
             raise WeightsError(f'{dit.name}: pos_embed_xy holds other positions than '
                                'the fixed sines and cosines')

@@ -7,7 +7,6 @@ __all__ = ['squared_error', 'frames_of', 'PerceptualNet', 'LossError', 'perceptu
            'reconstruction_loss']
 
 # %% ../nbs/21_losses.ipynb #4af2a18c
-import sys
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,7 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .support.store import digest
+from .support.store import FetchError, fetched
 
 # %% ../nbs/21_losses.ipynb #a155c9e7
 def _check_pair(
@@ -112,20 +111,12 @@ def _trunk(
 )->dict[str,Tensor]:       # The classifier's weights by torchvision's names
     "Fetch a classifier once, check it and load it; a `LossError` says what to do if that fails."
     url,path = _trunk_file(kind, folder)
-    prefix = path.stem.rsplit('-', 1)[1]
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # writes the file only when all of it has arrived and its digest agrees
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=sys.stderr.isatty())
-        elif not digest(path)['sha256'].startswith(prefix):
-            raise LossError(f'{path} is damaged or another file: delete it and try again')
-        return torch.load(path, map_location='cpu', weights_only=True)
-    except LossError: raise
-    except (OSError, RuntimeError) as e:
-        raise LossError(f'LPIPS needs {path.name} ({_TRUNKS[kind][1]} MB) in {path.parent}, '
-                        f'and it could not be fetched ({e}): download {url} where there is a network '
-                        "and copy it there, or use net='random' for a dry run") from e
+    # the name ends with the first digits of the hash
+    try: fetched(url, path.name, path.stem.rsplit('-', 1)[1], path.parent)
+    except FetchError as e:
+        raise LossError(f'LPIPS needs {path.name} ({_TRUNKS[kind][1]} MB): {e}, or use net=\'random\' for a '
+                        'dry run') from e
+    return torch.load(path, map_location='cpu', weights_only=True)
 
 # %% ../nbs/21_losses.ipynb #fc4faa7a
 def _random_trunk(

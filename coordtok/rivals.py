@@ -179,7 +179,7 @@ def rival_names()->list[str]:  # A codec stands with a budget as an example
     "List what `open_rival` opens."
     return [*(k for k in bundled_names() if not k.endswith(('dit','net'))),
             *(f'{k}@10KB' for k in codecs_here()),
-            *LINEAR_CODES, *_HUB]
+            *LINEAR_CODES, 'paper', *_HUB]
 
 def _open_vae(name:str, frames:int=17, **kw)->DiffusersVAE:
     "Load an autoencoder from the hub; an `ImportError` or a `WeightsError` says what is missing."
@@ -227,6 +227,7 @@ def open_rival(
     for opens in OPENERS.values() if name and Path(name).is_dir() else ():
         if (rival := opens(name, device, **kw)): return Pieces(rival)
     base,ways = (name,{}) if Path(name).is_dir() else _ways(name)
+    if base=='paper': return Pieces(Ours(CoordTok.from_official(base).to(device), **ways|kw))
     if base in rival_names() or base and Path(base).is_dir():
         return Pieces(Ours(CoordTok.from_pretrained(base).to(device), **ways|kw))
     if missing := _missing(name): raise ValueError(missing)

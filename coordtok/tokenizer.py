@@ -22,7 +22,7 @@ from .refine import refine_planes
 from .support.devices import precision_context, to_device
 from .support.released_tokenizer import convert_official, official_fields, unwrap_official
 from .support.video import to_float
-from .support.weights import HubModel, load_state, model_card
+from .support.weights import HubModel, load_state, model_card, released_file
 from .triplane import Triplane
 
 # %% ../nbs/18_tokenizer.ipynb #474f88f5
@@ -120,14 +120,16 @@ class CoordTok(HubModel, nn.Module, coders={TokConfig: (asdict, lambda d: TokCon
 
     @classmethod
     def from_official(cls,
-        source:str|Path|dict,      # A released `.pth`, or its state dict
+        source:str|Path|dict,      # 'paper' (the authors' weights, fetched once), a `.pth`, or its state dict
         enc_heads:int|None=None,   # Encoder heads; None means width//64
         dec_heads:int|None=None,   # Decoder heads; None means width//64
         dec_patch_t:int=1,         # Frames per decoded patch
     )->'CoordTok':                 # The model in eval mode, with the quirks of the released code switched on
-        "Read weights in the released layout; a `WeightsError` names missing and unexpected keys."
-        w = unwrap_official(source)
-        tok = cls(TokConfig(**official_fields(w, enc_heads, dec_heads, dec_patch_t)))
+        "Read weights in the released layout; a `WeightsError` names what is missing or does not fit."
+        w = unwrap_official(released_file('tokenizer') if source=='paper' else source)
+        # without memory of its own the model takes the tensors of the file, which is mapped, not copied
+        with torch.device('meta'):
+            tok = cls(TokConfig(**official_fields(w, enc_heads, dec_heads, dec_patch_t)))
         tok.name = Path(source).stem if isinstance(source, (str,Path)) else 'official'
         load_state(tok, convert_official(w), tok.name)
         return tok.eval()

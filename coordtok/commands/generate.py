@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from math import ceil
@@ -24,11 +25,13 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..support.released_dit import keep_statistics
 from ..support.processes import on_first, this_process
 from ..support.sources import ClipSource
 from ..support.store import record, replacing, row_name
 from ..support.video import frame_counts, video_files, write_clip
-from ..support.weights import WeightsError, atomic_save, bundled_names, pretrained_folder
+from coordtok.support.weights import (WeightsError, atomic_save, bundled_names, pretrained_folder,
+    released_file)
 from ..config import TokConfig
 from ..tokenizer import CoordTok
 from ..train import DivergedError
@@ -220,13 +223,16 @@ def load_pair(
     a:argparse.Namespace,  # Parsed options
 )->tuple[SiT,CoordTok]:    # On the best device there is
     "Load a transformer and the tokenizer that it names; a `ValueError` says what is missing."
-    released = Path(a.model).suffix in ('.pt', '.pth')
+    released = a.model=='paper' or Path(a.model).suffix in ('.pt', '.pth')
     if a.latents and not released:
         raise ValueError(f'--latents is for a released .pt; {a.model} carries its statistics, leave it out')
-    known = LatentSet(a.latents) if a.latents else None
-    if known:
-        dit = SiT.from_official(a.model, **latent_stats(known), tokenizer=known.tokenizer,
-                                tokenizer_hash=known.tokenizer_hash)
+    if a.latents:
+        known = LatentSet(a.latents)
+        found = dict(latent_stats(known), tokenizer=known.tokenizer, tokenizer_hash=known.tokenizer_hash)
+        dit = SiT.from_official(a.model, **found)
+        with suppress(OSError):         # a folder that may only be read keeps nothing
+            keep_statistics(released_file('dit') if a.model=='paper' else a.model,
+                            dict(found, clips=len(known)))
     else: dit = SiT.from_official(a.model) if released else SiT.from_pretrained(a.model)
     c,device = dit.cfg,this_process().device
     if not c.mean:
@@ -234,7 +240,7 @@ def load_pair(
                          'with coordtok latents, and add --latents FOLDER')
     if not _finite(dit):
         raise ValueError(f'{dit.name} has weights that are not finite: train or download it again')
-    if not a.tokenizer and c.tokenizer not in bundled_names():
+    if not a.tokenizer and c.tokenizer not in (*bundled_names(), 'paper'):
         raise ValueError(f'{dit.name} makes planes for {c.tokenizer or "a tokenizer it does not name"} '
                          f'({c.tokenizer_hash or "no fingerprint"}), which is not bundled: '
                          'pass --tokenizer FOLDER')

@@ -137,8 +137,10 @@ MOST_CLIPS = 64  # clips that a grid shows
 SHARED = {
     'data': dict(nargs='*', help='video files, folders, and lists as @list.txt'),
     '--out': dict(required=True, help='folder for the results'),
-    '--model': dict(default='tiny', help='bundled name, folder or hub repository'),
-    '--tokenizer': dict(default='tiny', help='bundled name, folder, hub repository or a released .pth'),
+    '--model': dict(default='tiny', help='bundled name, folder, hub repository, a released .pth, or paper: the '
+                                         "authors' weights, fetched once"),
+    '--tokenizer': dict(default='tiny',
+                        help='bundled name, folder, hub repository, a released .pth, or paper'),
     '--recipe': dict(default='fast', help='settings to start from'),
     '--set': dict(nargs='*', default=[], metavar='NAME=VALUE', help='changes to the preset'),
     '--seed': dict(type=int, help='seed of everything that is drawn'),
@@ -276,7 +278,8 @@ VERBS = {
         '--model': SHARED['--tokenizer'],
         '--tokenizer': dict(action='append', metavar='NAME', default=None,
                             help='in place of --model, and as often as wanted, for one table: tiny, '
-                                 'tiny+own, tiny+refine60, h264@10KB, av1@10KB, zone, cosmos, a folder ...'),
+                                 'tiny+own, tiny+refine60, paper, h264@10KB, av1@10KB, zone, cosmos, a '
+                                 'folder ...'),
         '--protocol': dict(choices=['quick','paper'], default='quick',
                            help='of the table: quick, the first 128 frames of each file and the bundled '
                                 'motion network; paper, 10000 random windows, LPIPS and I3D'),
@@ -334,11 +337,13 @@ VERBS = {
                                            'possible (0.1 where there are labels)'),
         **RUN, **config_options('coordtok.generate:GenConfig')},
     'generate': {
-        '--model': dict(default='tiny_dit', help='bundled name, folder, hub repository or a released .pt'),
-        '--tokenizer': dict(default=None, help='bundled name, folder, hub repository or a released .pth '
+        '--model': dict(default='tiny_dit', help='bundled name, folder, hub repository, a released .pt, or '
+                                                 "paper: the authors' weights, fetched once"),
+        '--tokenizer': dict(default=None,
+                            help='bundled name, folder, hub repository, a released .pth, or paper '
                                                '(default: the one the model names)'),
-        '--latents': dict(help='for a released .pt, which lacks them: the latents whose statistics it was '
-                               'trained with'),
+        '--latents': dict(help='for a released .pt or paper, which lack them: the latents whose statistics '
+                               'they were trained with; kept beside the weights'),
         '--n': dict(type=at_least(1), default=16, help='how many clips'),
         '--out': dict(required=False, help=f'file for a grid of at most {MOST_CLIPS} clips: .mp4, .mkv, '
                                            '.mov or .gif'),
@@ -440,11 +445,12 @@ def model_config(
 
 # %% ../../nbs/commands/03_options.ipynb #9abf33e1
 def load_tokenizer(
-    name:str,        # A bundled name, a folder, a hub repository, or a released .pth
+    name:str,        # A bundled name, a folder, a hub repository, a released .pth, or 'paper'
 )->'CoordTok':       # In eval mode, on the CPU
     "Load a tokenizer by any of its names; a `WeightsError` says what was tried."
     from coordtok.tokenizer import CoordTok
-    return CoordTok.from_official(name) if str(name).endswith('.pth') else CoordTok.from_pretrained(name)
+    released = name=='paper' or str(name).endswith('.pth')
+    return CoordTok.from_official(name) if released else CoordTok.from_pretrained(name)
 
 # %% ../../nbs/commands/03_options.ipynb #5c9f76bb
 def open_cache(

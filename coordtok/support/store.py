@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'replacing', 'to_disk', 'digest', 'differences', 'Store', 'save_checkpoint', 'prune', 'sweep',
-           'load_checkpoint', 'locked', 'hardware', 'row_name', 'record']
+           'load_checkpoint', 'locked', 'hardware', 'row_name', 'record', 'FetchError', 'verified', 'fetched']
 
 # %% ../../nbs/support/01_store.ipynb #9297ea12
 import hashlib
@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import time
 import warnings
 from contextlib import contextmanager, suppress
@@ -260,4 +261,49 @@ def record(
     path = Path(folder)/f'{name}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part: part.write_text(json.dumps(row, indent=1)+'\n')
+    return path
+
+# %% ../../nbs/support/01_store.ipynb #63ad2fc4
+class FetchError(RuntimeError):
+    "A file cannot be fetched, or is not the one that was asked for."
+
+def verified(
+    path:str|Path,          # A file
+    sha256:str|None=None,   # Its SHA-256, or how that begins; None: what was recorded beside the file
+)->dict[str,int|str]:       # Its `bytes` and its `sha256`
+    "Check a file's SHA-256, or record and print it where none is known; a `FetchError` shows both."
+    path = Path(path)
+    kept = path.with_name(f'{path.name}.sha256')
+    if not path.is_file(): raise FetchError(f'{path}: no such file')
+    found,recorded = digest(path),kept.read_text().split() if kept.exists() else []
+    want = sha256.lower() if sha256 else recorded[0] if recorded else None
+    if want is None:
+        with replacing(kept) as part: part.write_text(f'{found["sha256"]}  {path.name}\n')
+        print(f'{path.name}: {found["bytes"]:,} bytes, SHA-256 {found["sha256"]}; recorded, and required '
+              'from '
+              'now on')
+    elif not found['sha256'].startswith(want):
+        also = '' if sha256 else f', and {kept.name} as well if the new one is right'
+        raise FetchError(f'{path} has the SHA-256 {found["sha256"]}, not {want}: it is damaged or another '
+                         f'file; delete it to fetch it again{also}')
+    return found
+
+# %% ../../nbs/support/01_store.ipynb #59c4b344
+def fetched(
+    url:str,                    # Where the file comes from
+    name:str,                   # What it is called in the cache
+    sha256:str|None=None,       # As in `verified`
+    folder:str|Path|None=None,  # Where it is kept; None means PyTorch's cache
+)->Path:                        # The file, checked
+    "Fetch a file once and check it at every use; a `FetchError` says what to do when that fails."
+    path = Path(folder or Path(torch.hub.get_dir())/'checkpoints').expanduser()/name
+    if not path.exists():
+        watched = sys.stderr.isatty() or 'ipykernel' in sys.modules
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), sha256 and sha256.lower(), progress=watched)
+        except (OSError, RuntimeError) as e:
+            raise FetchError(f'{path.name} is not in {path.parent} and could not be fetched ({e}): download '
+                             f'{url} where there is a network and copy it there') from e
+    verified(path, sha256)
     return path
