@@ -153,7 +153,7 @@ def score_samples(
     progress:bool=True,           # Show a bar
     precision:str='auto',         # Of transformer and decoder: 'auto', 'bfloat16' or 'float32'
     **ways,                       # As in `sample_planes`: guidance, steps, solver, seed ...
-)->dict:                          # `n`, and shares named correctly: `generated`, `shuffled`, `by_class`
+)->dict:         # `n`, shares named correctly: `generated`, `shuffled`, `by_class`; `named`, what each was
     "Generate clips of every motion and classify them; a `ValueError` refuses models of other classes."
     if tuple(dit.cfg.labels)!=MOTIONS:
         raise ValueError(f'{dit.name} has the classes {", ".join(dit.cfg.labels) or "(none)"}: the '
@@ -164,4 +164,5 @@ def score_samples(
     mixed = y[torch.randperm(n, generator=torch.Generator().manual_seed(0))]
     def share(a, b): return (a==b).float().mean().item()
     return dict(n=n, generated=share(said, y), shuffled=share(said, mixed),
-                by_class={m:share(said[y==k], k) for k,m in enumerate(MOTIONS) if k<n})
+                by_class={m:share(said[y==k], k) for k,m in enumerate(MOTIONS) if k<n},
+                named=[MOTIONS[k] for k in said])

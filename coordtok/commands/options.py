@@ -167,6 +167,9 @@ DRAW = {
     '--plain': dict(action='store_true',
                     help='draw synthetic clips of plain shapes, without texture or light'),
     '--shapes': dict(type=at_least(1), help='shapes in a synthetic clip, up to 3 (default: at random)'),
+    '--hues': dict(type=at_least(1),
+                   help='with --plain: slate behind shapes of so many hues (default: any colours)'),
+    '--variety': dict(type=float, help='how much synthetic clips of one motion differ, 0 to 1'),
     '--detail': dict(type=float, help='fine structure of synthetic clips: 1 as they come, 0 smooth'),
     '--camera': dict(type=float, nargs=3, metavar=('PAN','ZOOM','SHAKE'),
                      help='how much the camera of synthetic clips moves: 1 1 1 as they come, 0 0 0 not at '
@@ -469,7 +472,8 @@ def drawn_as(
     a:argparse.Namespace,  # Parsed options: `synthetic` and those of `DRAW`
 )->dict:                   # What `synthetic_batch` wants
     "Say how synthetic clips are to be drawn; a `ValueError` says that there are none."
-    draw = {k:tuple(o) if k=='camera' else o for k in ('plain','shapes','detail','camera','motion_speed')
+    draw = {k:tuple(o) if k=='camera' else o
+            for k in ('plain','shapes','hues','variety','detail','camera','motion_speed')
             if (o:=getattr(a, k)) is not None and o is not False}
     if draw and not a.synthetic:
         raise ValueError(f'--{next(iter(draw)).replace("_", "-")} is for synthetic clips: '

@@ -283,9 +283,11 @@ def _label(motion:str|int|None, default:int) -> int:
                      f'or an index below {len(MOTIONS)}')
 
 def _clip(seed:int, n_frames:int, size:tuple[int, int], motion:str|int|None, camera:float|tuple, speed:float,
-          detail:float, plain:bool=False, shapes:int|None=None, hues:int|None=None) -> tuple[Tensor, int]:
+          detail:float, plain:bool=False, shapes:int|None=None, hues:int|None=None,
+          variety:float=1.) -> tuple[Tensor, int]:
     "Render one clip; return its label, too."
     scene = _scene(seed, shapes)
+    if variety != 1: scene = scene._replace(path=0.5 + variety * (scene.path - 0.5))
     label = _label(motion, scene.motion)
     camera = tuple(camera) if isinstance(camera, (tuple, list)) else (camera,) * 3
     def paint(coef, u, n, against=None):
@@ -309,6 +311,7 @@ def synthetic_batch(
     plain:bool=False,                 # No texture, no light: shapes of one colour over a graded background
     shapes:int|None=None,                          # How many, 1 to 3; None: each seed's own number
     hues:int|None=None,               # With `plain`: shapes of so many hues on slate; None: any colours
+    variety:float=1.,             # How much clips of one motion differ in path and size; 0: not at all
 ) -> tuple[Tensor, Tensor]:                        # Clips, uint8 (b t h w 3); labels, long (b,)
     "Draw clips from seeds; raises `ValueError` for an unknown motion or size, or more than three shapes."
     seeds = [int(s) for s in ([seeds] if isinstance(seeds, int) else seeds)]
@@ -317,11 +320,12 @@ def synthetic_batch(
         raise ValueError(f'n_frames={n_frames}, size={size}: each must be at least 1')
     if hues is not None and (not plain or hues < 1):
         raise ValueError(f'hues={hues} must be at least 1, and only plain clips have them: add plain=True')
+    if not 0 <= variety <= 1: raise ValueError(f'variety={variety} must lie between 0 and 1')
     if shapes not in (None, 1, 2, 3): raise ValueError(f'shapes={shapes} must be 1, 2 or 3, or None')
     motions = list(motion) if isinstance(motion, (list, tuple, Tensor)) else [motion] * len(seeds)
     if len(motions) != len(seeds):
         raise ValueError(f'{len(motions)} motions for {len(seeds)} seeds: give one motion, or one per seed')
-    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain, shapes, hues)
+    drawn = [_clip(s, n_frames, size, m, camera, motion_speed, detail, plain, shapes, hues, variety)
              for s,m in zip(seeds, motions)]
     return torch.stack([c for c,_ in drawn]), torch.tensor([l for _,l in drawn])
 
