@@ -137,7 +137,8 @@ MOST_CLIPS = 64  # clips that a grid shows
 SHARED = {
     'data': dict(nargs='*', help='video files, folders, and lists as @list.txt'),
     '--out': dict(required=True, help='folder for the results'),
-    '--model': dict(default='tiny', help='bundled name, folder, hub repository, a released .pth, or paper: the '
+    '--model': dict(default='tiny',
+                    help='bundled name, folder, hub repository, a released .pth, or paper: the '
                                          "authors' weights, fetched once"),
     '--tokenizer': dict(default='tiny',
                         help='bundled name, folder, hub repository, a released .pth, or paper'),
