@@ -130,8 +130,9 @@ def frequency(
     x = 255*unit_clip(clip)
     if min(x.shape[3:])<3:
         raise ValueError(f'frames of {tuple(x.shape[3:])} are smaller than the 3x3 window of Sobel')
-    grey = torch.einsum('btchw,c->bthw', x, x.new_tensor([.299,.587,.114]))          # Rec. 601 brightness
-    down = x.new_tensor([[-1.,-2,-1],[0,0,0],[1,2,1]])/8
+    rec601 = torch.tensor([.299,.587,.114], device=x.device)                        # to brightness
+    grey = torch.einsum('btchw,c->bthw', x, rec601)
+    down = torch.tensor([[-1.,-2,-1],[0,0,0],[1,2,1]], device=x.device)/8
     g = F.conv2d(rearrange(grey, 'b t h w -> (b t) 1 h w'), torch.stack([down, down.T])[:,None])
     return rearrange(g.norm(dim=1), '(b t) h w -> b t h w', b=len(x)).mean((1,2,3))
 
