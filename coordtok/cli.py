@@ -9,12 +9,12 @@ __all__ = ['clips_of', 'load_model', 'decoder_bar', 'refine_bar', 'run_encode', 
 # %% ../nbs/commands/08_cli.ipynb #0d33461a
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .support.processes import on_first, this_process
-from .support.store import differences, record, replacing
+from .support.store import differences, record
 from .support.synthetic import bundled_clip
 from .support.video import VideoError, read_clip, to_uint8, video_files, video_info, write_clip
 from .support.viz import save_figure, show_pair, side_by_side
@@ -35,11 +35,12 @@ from .metrics import psnr
 from .measures import Protocol
 from .frechet import open_extractor
 from .rivals import open_rival
-from .compare import table_text
+from .compare import table_text, write_table
 from .commands.tokens import load_tokens, save_tokens
-from .commands.evaluate import EvalClips, KnownClips, compare_files, evaluate_files, weights_of
+from coordtok.commands.evaluate import (EvalClips, KnownClips, compare_files, evaluate_files, file_name,
+    weights_of)
 from .commands.generate import run_eval_generated
-from .commands.options import check_folder, check_output, load_tokenizer, main
+from .commands.options import check_folder, check_output, check_table, load_tokenizer, main
 from .commands.bench import BENCHES, run_bench
 from .commands.bench_generate import GENERATION_BENCHES
 
@@ -208,9 +209,7 @@ def _compare(a:argparse.Namespace):
     if a.refine or a.own or a.keep or a.name:
         raise ValueError('--refine, --own, --keep and --name go with --model: write --tokenizer '
                          'tiny+own+refine60')
-    if a.table and Path(a.table).suffix not in ('.md','.tex'):
-        raise ValueError(f'--table {a.table}: name a file that ends in .md or .tex')
-    if a.table: check_output(a.table)
+    if a.table: check_table(a.table)
     state = this_process()
     rivals = [open_rival(o, state.device) for o in a.tokenizer]       # all names are known before work begins
     p = Protocol.paper(seed=a.seed) if a.protocol=='paper' else Protocol.quick()
@@ -223,7 +222,7 @@ def _compare(a:argparse.Namespace):
     data = EvalClips.of(p, video_files(a.data))
     digest,rows = data.fingerprint()['digest'],[]
     for rival in rivals:
-        name = 'compare_'+re.sub(r'\W+', '_', f'{rival.name} {p.stamp} {digest[:8]}')
+        name = 'compare_'+file_name(rival.name, p.stamp, digest[:8])
         old = Path(a.results)/f'{name}.json'
         if not on_first(old.exists):             # one process answers for all, before and after
             def save(row): record(a.results, name, scale=f'{p.frames}x{p.size}x{p.size}', data=a.data,
@@ -237,10 +236,7 @@ def _compare(a:argparse.Namespace):
     if not state.is_main_process: return
     print(p)
     print(table_text(rows))
-    if a.table:
-        with replacing(a.table) as part:
-            part.write_text(table_text(rows, 'latex' if a.table.endswith('.tex') else 'markdown')+'\n')
-        print(f'table in {a.table}')
+    if a.table: write_table(a.table, partial(table_text, rows))
 
 # %% ../nbs/commands/08_cli.ipynb #8034d80d
 def run_benches(

@@ -212,7 +212,10 @@ def _weights(
     sha256:str|None,     # As in `verified`
 )->Path:                 # The file
     "Find the weights of a network and check them; a `FeatureError` says what to do when that fails."
-    try: return verified(path, sha256) and Path(path) if path else fetched(url, name, sha256)
+    try:
+        if not path: return fetched(url, name, sha256)
+        verified(path, sha256)
+        return Path(path)
     except FetchError as e:
         raise FeatureError(f'{e}; or give another file as path and sha256, or use motion_net(), which is '
                            'bundled') from e

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NUMBERS', 'EvalClips', 'read_results', 'evaluate_files', 'each_clip', 'weights_of', 'KnownClips', 'compare_files',
-           'TensorClips', 'SampledClips', 'file_set', 'recoding_effect', 'measure_real', 'compare_sets', 'sets_table',
-           'sets_notes']
+           'TensorClips', 'SampledClips', 'file_set', 'recoding_effect', 'file_name', 'measure_real', 'compare_sets',
+           'sets_table', 'sets_notes']
 
 # %% ../../nbs/commands/01_evaluate.ipynb #fb4a1ce0
 import json
@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from hashlib import sha256
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -53,7 +53,7 @@ class EvalClips(Dataset):
             raise VideoError('there is no video file to measure on: name files, or folders that hold some')
         if clips is not None and clips<1:
             raise ValueError(f'clips={clips} must be at least 1, or None for one of each file')
-        self.files,self.cfg,self.clips,self.seed = [Path(f) for f in files],cfg,clips,seed
+        self.files,self.clip,self.clips,self.seed = [Path(f) for f in files],cfg.clip,clips,seed
 
     @classmethod
     def of(cls,
@@ -72,11 +72,11 @@ class EvalClips(Dataset):
         names = [f'{f.name} {f.stat().st_size if f.exists() else 0}' for f in self.files]
         digest = sha256('\n'.join(names).encode()).hexdigest()[:16]
         return dict(files=len(self.files), digest=digest, clips=self.clips, seed=self.seed,
-                    clip=self.cfg.clip)
+                    clip=self.clip)
 
     def __getitem__(self, k:int)->tuple[int,Tensor|None,dict]:
         if not 0<=k<len(self): raise IndexError(f'clip {k} of {len(self)}')
-        n,size = self.cfg.clip[0],self.cfg.clip[1:]
+        n,size = self.clip[0],self.clip[1:]
         file = self.files[k if self.clips is None else shuffled_index(k, len(self.files), self.seed)]
         where = dict(clip=k, file=str(file), start=0)
         try:
@@ -132,7 +132,7 @@ def evaluate_files(
 def each_clip(
     several:Callable[[list[Tensor],list[int]],list[dict]], # Measures clips, t h w 3 uint8, by their numbers
     means:Callable[[list[dict],int],dict],  # Makes one row of the numbers of all, and how many were left out
-    data:Dataset,              # What to measure on: clips as `EvalClips` gives them, and a `fingerprint`
+    data:Dataset,              # What to measure on: clips as `EvalClips` gives them, `fingerprint`, `clip`
     folder:str|Path,           # Unfinished results are kept in a hidden folder there
     settings:dict,             # Everything else that the numbers depend on
     batch:int=4,               # Clips that are measured at once
@@ -178,7 +178,7 @@ def each_clip(
         shutil.rmtree(part, ignore_errors=True)   # only now: if the disk is full, the next call goes on here
     if not good:
         raise VideoError(f'none of {len(rows)} clips could be read: name videos that play and have '
-                         f'{data.cfg.clip[0]} frames; the first: {left[0]}')
+                         f'{data.clip[0]} frames; the first: {left[0]}')
     return row
 
 # %% ../../nbs/commands/01_evaluate.ipynb #3030944c
@@ -345,6 +345,7 @@ def recoding_effect(
     return dict(n_clips=len(before), **{extractor.distance: both[extractor.distance]},
                 **{k: both[k]-real[k] for k in ('dynamics','frequency','flicker_alone') if k in real})
 
+# %% ../../nbs/commands/01_evaluate.ipynb #4af168f2
 def _moments(rows:Sequence[dict])->Moments: return Moments(torch.tensor([r['features'] for r in rows]))
 
 def _floor(rows:list[dict], extractor:Extractor)->dict:
@@ -355,7 +356,11 @@ def _floor(rows:list[dict], extractor:Extractor)->dict:
     found = summarise_set('half', parts[0], extractor, _moments(parts[1]))
     return dict(floor={k: found[k] for k in ('n_clips','n_real',extractor.distance)})
 
-def _file_name(*words)->str: return re.sub(r'\W+', '_', ' '.join(words))
+def file_name(
+    *words:str,   # Of a name
+)->str:           # Letters, digits and underscores
+    "Make words fit for the name of a file."
+    return re.sub(r'\W+', '_', ' '.join(words))
 
 def _short(settings:dict)->str: return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -369,7 +374,7 @@ def measure_real(
 )->tuple[Moments,dict]:    # Of all clips; means, `left_out`, and the `floor`: the distance of two halves
     "Measure real clips once, and read what was measured after that; raises what `each_clip` raises."
     settings = dict(stamp=protocol.stamp, features=repr(extractor), data=json.dumps(data.fingerprint()))
-    path = Path(folder)/f'{_file_name("real", protocol.stamp, _short(settings))}.safetensors'
+    path = Path(folder)/f'{file_name("real", protocol.stamp, _short(settings))}.safetensors'
     def several(clips, _): return [measure_alone(c, extractor) for c in clips]
     def means(rows, left):
         return dict(summarise_set('real', rows), left_out=left, **_floor(rows, extractor)),_moments(rows)
@@ -380,6 +385,7 @@ def measure_real(
     moments = Moments.load(path, **settings)
     return moments,json.loads(moments.note['row'])
 
+# %% ../../nbs/commands/01_evaluate.ipynb #9a40f85a
 def compare_sets(
     sets:dict[str,Dataset],  # Generated clips by name: `TensorClips`, `SampledClips` or a `file_set`
     data:EvalClips,          # Real clips
@@ -392,23 +398,25 @@ def compare_sets(
 )->list[dict]:               # A row for each set
     "Compare generated sets with real clips; a `ValueError` says what does not fit."
     for name,o in sets.items():
-        shape = getattr(o, 'clip', None) or o.cfg.clip
-        if tuple(shape)!=protocol.clip:
-            raise ValueError(f'{name} holds clips of {shape[0]} frames of {shape[1]}x{shape[2]}, not of '
+        t,h,w = o.clip
+        if (t,h,w)!=protocol.clip:
+            raise ValueError(f'{name} holds clips of {t} frames of {h}x{w}, not of '
                              f'{protocol.frames} of {protocol.size}x{protocol.size}: sets have one shape')
         if len(o)<2: raise ValueError(f'{name}: a set needs two clips or more, got {len(o)}')
     (near,real),rows = measure_real(data, folder, protocol, extractor, workers, progress),[]
     def several(clips, _): return [measure_alone(c, extractor) for c in clips]
+    @cache
+    def recoded(): return recoding_effect(data, extractor)           # the same for every set of video files
     for name,o in sets.items():
         settings = dict(stamp=protocol.stamp, features=repr(extractor), against=_short(near.note),
                         set=o.fingerprint())
-        path = Path(folder)/f'{_file_name("generated", name, protocol.stamp, _short(settings))}.json'
+        path = Path(folder)/f'{file_name("generated", name, protocol.stamp, _short(settings))}.json'
         files = isinstance(o, EvalClips)
         def means(found, left):
             return dict(summarise_set(name, found, extractor, near), left_out=left, real=real,
                         distance=extractor.distance, protocol=protocol.row(), **settings)
         def save(row):
-            effect = dict(recoded=recoding_effect(data, extractor)) if files else {}
+            effect = dict(recoded=recoded()) if files else {}
             record(folder, path.stem, scale='x'.join(map(str, protocol.clip)),
                    **{k:v for k,v in row.items() if k!='name'}, **effect)
         if not on_first(path.exists):
@@ -442,9 +450,7 @@ def sets_notes(
     for r in rows:
         if not (e := r.get('recoded')): continue
         out.append(f'{r["name"]} holds video files, compressed after they were generated; the compression '
-                   'of coordtok '
-                   f'generate alone moves {e["n_clips"]} real clips by {e[key]:.2f} ({key}), their '
-                   'frequency by '
-                   f'{e["frequency"]:+.2f} and flicker alone by {e["flicker_alone"]:+.2f}: score tensors '
-                   '(coordtok generate --tensors)')
+                   f'of coordtok generate alone moves {e["n_clips"]} real clips by {e[key]:.2f} ({key}), '
+                   f'their frequency by {e["frequency"]:+.2f} and flicker alone by '
+                   f'{e["flicker_alone"]:+.2f}: score tensors (coordtok generate --tensors)')
     return out

@@ -28,7 +28,7 @@ from torch import Tensor
 from ..support.released_dit import keep_statistics
 from ..support.processes import on_first, this_process
 from ..support.sources import ClipSource
-from ..support.store import record, replacing, row_name
+from ..support.store import record, row_name
 from ..support.video import frame_counts, video_files, write_clip
 from coordtok.support.weights import (WeightsError, atomic_save, bundled_names, pretrained_folder,
     released_file)
@@ -37,6 +37,7 @@ from ..tokenizer import CoordTok
 from ..train import DivergedError
 from ..measures import Protocol
 from ..frechet import open_extractor
+from ..compare import write_table
 from ..dit import DiTConfig, SiT
 from ..latents import FileEntries, LatentSet, SyntheticEntries, encode_latents, latent_stats
 from ..generate import (GenConfig, class_ids, clip_stream, dit_recipe,
@@ -44,7 +45,8 @@ from ..generate import (GenConfig, class_ids, clip_stream, dit_recipe,
 from coordtok.commands.evaluate import (EvalClips, SampledClips, TensorClips, compare_sets, file_set,
     sets_notes, sets_table)
 from .memory import dit_memory, memory_advice
-from .options import (MOST_CLIPS, check_folder, check_output, config_given, drawn_as,
+from .options import (MOST_CLIPS, check_folder, check_output, check_table, config_given,
+                                       drawn_as,
     load_tokenizer, model_config, open_cache)
 
 # %% ../../nbs/commands/05_generate.ipynb #c08c6fba
@@ -366,19 +368,18 @@ def open_generated(
     path = Path(name)
     if path.suffix in ('.pt','.pth'):
         raise ValueError(f'{name}: a released .pt lacks its statistics: sample it with coordtok generate '
-                         '--latents '
-                         'FOLDER --tensors clips, and score that folder')
+                         '--latents FOLDER --tensors clips, and score that folder')
     if path.suffix=='.safetensors' or path.is_dir() and not (path/'config.json').exists():
         if path.is_file() or any(path.glob('*.safetensors')): return TensorClips(path, a.n)
         if files := video_files([name]): return file_set(files[:a.n])
         raise ValueError(f'{name} holds no clips: name a folder of .safetensors or video files, or a model')
     if path.is_file():
         raise ValueError(f'{name} is one file: name a folder with a file for each clip, or a model')
-    dit,tok = load_pair(argparse.Namespace(model=name, latents=None, tokenizer=a.tokenizer
-                                           and a.tokenizer[0]))
+    dit,tok = load_pair(argparse.Namespace(model=name, latents=None,
+                                           tokenizer=a.tokenizer and a.tokenizer[0]))
     n = a.n or n
-    return SampledClips(dit, tok, n, pick_classes(dit, a.classes, n), steps=a.steps, solver=a.solver
-                        or 'midpoint',
+    return SampledClips(dit, tok, n, pick_classes(dit, a.classes, n), steps=a.steps,
+                        solver=a.solver or 'midpoint',
                         guidance=1. if a.guidance is None else a.guidance, seed=a.seed, precision=a.precision)
 
 def run_eval_generated(
@@ -390,9 +391,7 @@ def run_eval_generated(
                          'out')
     if len(a.tokenizer or ())>1:
         raise ValueError('--generated takes one --tokenizer, which decodes what is sampled')
-    if a.table and Path(a.table).suffix not in ('.md','.tex'):
-        raise ValueError(f'--table {a.table}: name a file that ends in .md or .tex')
-    if a.table: check_output(a.table)
+    if a.table: check_table(a.table)
     check_folder(a.results)
     state,files = this_process(),video_files(a.data)
     paper = a.protocol=='paper'
@@ -408,8 +407,8 @@ def run_eval_generated(
     sampling = [f'--{k}' for k in ('classes','steps','solver','guidance') if getattr(a, k) is not None]
     if sampling and not any(isinstance(o, SampledClips) for o in opened):
         raise ValueError(f'{sampling[0]} is for sampling, and no set is a model: leave it out')
-    (t,h,w),*_ = (getattr(o, 'clip', None) or o.cfg.clip for o in sets.values())
-    if h!=w: raise ValueError(f'{next(iter(sets))} holds clips of {h}x{w}: sets are compared at square sizes')
+    t,h,w = opened[0].clip
+    if h!=w: raise ValueError(f'{names[0]} holds clips of {h}x{w}: sets are compared at square sizes')
     if not paper: p = replace(p, frames=t, size=h, feature_frames=t)
     Path(a.results).mkdir(parents=True, exist_ok=True)
     rows = compare_sets(sets, EvalClips.of(p, files), a.results, p, extractor, a.batch, a.workers,
@@ -418,7 +417,4 @@ def run_eval_generated(
     print(p)
     print(sets_table(rows))
     for o in sets_notes(rows): print(f'note: {o}')
-    if a.table:
-        with replacing(a.table) as part:
-            part.write_text(sets_table(rows, 'latex' if a.table.endswith('.tex') else 'markdown')+'\n')
-        print(f'table in {a.table}')
+    if a.table: write_table(a.table, partial(sets_table, rows))

@@ -6,7 +6,7 @@
 __all__ = ['MOST_CLIPS', 'SHARED', 'CACHE', 'DRAW', 'FILES', 'STREAM', 'RUN', 'SETS', 'VERBS', 'COMMANDS', 'EXITS', 'definition',
            'constant', 'summary', 'at_least', 'Field', 'config_fields', 'config_options', 'config_given', 'Parser',
            'add_options', 'parse', 'model_config', 'load_tokenizer', 'open_cache', 'drawn_as', 'check_output',
-           'check_folder', 'check_input', 'check_files', 'parser', 'in_words', 'main']
+           'check_table', 'check_folder', 'check_input', 'check_files', 'parser', 'in_words', 'main']
 
 # %% ../../nbs/commands/03_options.ipynb #c60231fb
 import argparse
@@ -139,7 +139,7 @@ SHARED = {
     '--out': dict(required=True, help='folder for the results'),
     '--model': dict(default='tiny',
                     help='bundled name, folder, hub repository, a released .pth, or paper: the '
-                                         "authors' weights, fetched once"),
+                         "authors' weights, fetched once"),
     '--tokenizer': dict(default='tiny',
                         help='bundled name, folder, hub repository, a released .pth, or paper'),
     '--recipe': dict(default='fast', help='settings to start from'),
@@ -202,16 +202,14 @@ RUN = {
 SETS = {
     '--generated': dict(action='append', metavar='SET', default=None,
                         help='in place of a tokenizer, and as often as wanted: generated clips, for one '
-                             'table of '
-                             'distances from the data: a folder of tensors (generate --tensors), of video '
-                             'files, '
-                             'or a model to sample from, such as tiny_dit'),
+                             'table of distances from the data: a folder of tensors (generate --tensors), '
+                             'of video files, or a model to sample from, such as tiny_dit'),
     '--features': dict(nargs='+', metavar='WORD',
                        help='network of the distance, and a file of it: motion_net [FOLDER], i3d [FILE '
                             '[SHA256]], i3d-port [FILE SHA256] (default: the protocol says)'),
     '--n': dict(type=at_least(2),
                 help='generated clips of each set (default: all of a folder; of a model as many as '
-                                       'the data have)'),
+                     'the data have)'),
     '--classes': dict(nargs='+', metavar='NAME',
                       help='of sampled clips, in turn (default: all of the model)'),
     '--steps': dict(type=at_least(1), help='of the solver that samples'),
@@ -237,8 +235,7 @@ VERBS = {
         '--refine': {}, '--own': {},
         '--int8': dict(action='store_true', help='one byte a number'),
         '--bits': dict(type=int, choices=constant('coordtok.rate:BITS'),
-                       help='so many bits a number and an entropy coder: the '
-                                                    'smallest files'),
+                       help='so many bits a number and an entropy coder: the smallest files'),
         '--precision': {}, '--force': {}},
     'decode': {
         'input': dict(help='token file that coordtok encode wrote'),
@@ -502,6 +499,14 @@ def check_output(
     if Path(path).exists() and not force:
         raise ValueError(f'{path} is there already: add --force to replace it, or name another file')
     _writable(path, folder)
+
+def check_table(
+    path:str|Path,   # A file about to be written
+):
+    "Raise a `ValueError` unless the file can be written and its name says which kind of table it holds."
+    if Path(path).suffix not in ('.md','.tex'):
+        raise ValueError(f'--table {path}: name a file that ends in .md or .tex')
+    check_output(path)
 
 def check_folder(
     path:str|Path,   # A folder about to be filled

@@ -280,8 +280,7 @@ def verified(
     if want is None:
         with replacing(kept) as part: part.write_text(f'{found["sha256"]}  {path.name}\n')
         print(f'{path.name}: {found["bytes"]:,} bytes, SHA-256 {found["sha256"]}; recorded, and required '
-              'from '
-              'now on')
+              'from now on')
     elif not found['sha256'].startswith(want):
         also = '' if sha256 else f', and {kept.name} as well if the new one is right'
         raise FetchError(f'{path} has the SHA-256 {found["sha256"]}, not {want}: it is damaged or another '
