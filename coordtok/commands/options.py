@@ -184,6 +184,8 @@ FILES = {
     '--val-max': dict(type=at_least(1), default=32,
                       help='clips to measure on at most, spread over the files'),
     '--synthetic': dict(type=at_least(0), default=0, help='synthetic clips to add'),
+    '--val-synthetic': dict(type=at_least(0), default=0, metavar='N',
+                            help='synthetic clips to measure on, drawn from other seeds'),
 }
 STREAM = {
     **CACHE,
@@ -267,6 +269,17 @@ VERBS = {
         '--set': {},
         **FILES, **DRAW, **STREAM, **RUN,
         **config_options('coordtok.train:LoopConfig', 'default', optimizer='adamw')},
+    'experiments': {
+        '--scale': dict(choices=['toy','small','paper'], default='toy',
+                        help='size of models, clips and budgets; small and paper print commands and check '
+                             'them'),
+        '--only': dict(default='*', metavar='GLOB', help='names of experiments or of their arms'),
+        '--list': dict(action='store_true', help='print the commands, run nothing'),
+        '--pool': dict(help='folder of real videos, for the experiments that need them'),
+        '--holdout': dict(nargs='+', metavar='GLOB', default=['*0.*','*5.*'],
+                          help='names of files in the pool to measure on, not to train on'),
+        '--runs': dict(default='runs/experiments', help='folder for checkpoints'),
+        '--results': dict(default='data/results', help='folder for rows')},
     'prepare': {
         '--out': dict(required=False, help='folder for the lists (default: ROOT)'),
         'dataset': dict(choices=['ucf101'], help='which dataset'),
@@ -473,7 +486,7 @@ def drawn_as(
     draw = {k:tuple(o) if k=='camera' else o
             for k in ('plain','shapes','hues','variety','detail','camera','motion_speed')
             if (o:=getattr(a, k)) is not None and o is not False}
-    if draw and not a.synthetic:
+    if draw and not (a.synthetic or getattr(a, 'val_synthetic', 0)):
         raise ValueError(f'--{next(iter(draw)).replace("_", "-")} is for synthetic clips: '
                          'add --synthetic 1000, or leave it out')
     return draw
@@ -562,7 +575,8 @@ COMMANDS = {
     'eval':'coordtok.cli:run_eval', 'latents':'coordtok.commands.generate:run_latents',
     'train-dit':'coordtok.commands.generate:run_train_dit',
     'generate':'coordtok.commands.generate:run_generate',
-    'bench':'coordtok.cli:run_benches'}
+    'bench':'coordtok.cli:run_benches',
+    'experiments':'coordtok.commands.experiments:run_experiments'}
 
 class _Completion(argparse.Action):
     "Print a script with which a shell completes verbs, options and file names."
