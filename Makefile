@@ -10,7 +10,7 @@ REDO := redo
 endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check lab export readme notebooks redo
+.PHONY: help demo test check lab export readme notebooks experiments redo
 
 help:
 	@echo 'make demo       encode a bundled clip into 1280 tokens, decode it, write figures/demo.mp4 and figures/demo.png'
@@ -19,6 +19,7 @@ help:
 	@echo 'make lab        JupyterLab on the course, nbs/index.ipynb; more options for it: make lab LAB="--no-browser --port 9000"'
 	@echo 'make export     write coordtok/ from the notebooks'
 	@echo 'make readme     write README.md from nbs/index.ipynb'
+	@echo 'make experiments SCALE=toy      train what the paper compares and has no row yet; more: ONLY=GLOB POOL=FOLDER LIST=1'
 	@echo 'make notebooks  run every notebook and keep its new outputs; stops at the first error'
 
 demo: $(DONE)
@@ -41,6 +42,9 @@ readme: $(DONE)
 
 notebooks: $(DONE)
 	@$(BIN)/python .ci/execute.py
+
+experiments: $(DONE)
+	@$(BIN)/coordtok experiments --scale $(or $(SCALE),toy) $(if $(ONLY),--only '$(ONLY)') $(if $(POOL),--pool '$(POOL)') $(if $(HOLDOUT),--holdout $(HOLDOUT)) $(if $(LIST),--list)
 
 # .venv/unfinished marks an installation under way and holds the number of its process;
 # whoever finds the mark and no such process starts over.

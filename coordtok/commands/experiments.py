@@ -6,30 +6,26 @@
 __all__ = ['BENCHES', 'SCALES', 'EXPERIMENTS', 'Bench', 'Experiment', 'Run', 'run_of', 'runs_of', 'arms_of', 'Difference',
            'difference', 'can_tell', 'state_of', 'check_run', 'run_experiments']
 
-# %% ../../nbs/commands/08_experiments.ipynb #5327a3cc
+# %% ../../nbs/commands/08_experiments.ipynb #6c2c2a13
 import argparse
 import json
-import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from math import sqrt
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median
 from typing import NamedTuple
 
 import torch
 
-from ..support.check import repo_root
 from ..tokenizer import CoordTok
-from ..train import LoopConfig
 from .memory import train_memory
 from .options import model_config, parse
 from .train import train_config
 
-# %% ../../nbs/commands/08_experiments.ipynb #4277f7b2
+# %% ../../nbs/commands/08_experiments.ipynb #dfefeb05
 class Bench(NamedTuple):
     "A size of model, the clips it learns from, and for how long."
     where:str                      # Machine it is meant for
@@ -44,14 +40,16 @@ class Bench(NamedTuple):
     layers:str=''                  # Changes to the preset, for `--set`
     parts:int=0                    # Query tokens along a side of a plane; 0: one for every two cells
 
-_TOY = '--batch 4 --n 256 --warmup 20 --ema .98 --precision float32 --threads 1 --eval-every 100 --tracker none'
+_TOY = ('--batch 4 --n 256 --warmup 20 --ema .98 --precision float32 --threads 1 --eval-every 100 --tracker '
+        'none')
 _FILES = '@/data/ucf101/train.txt --val @/data/ucf101/test.txt --cache /scratch/clips --workers 8'
 BENCHES = {
     'toy': Bench('one core, about two minutes a run', (64,64,64), (8,8,8), 16, 8, 128, 4, 500,
                  '--synthetic 400 --val-synthetic 16 --plain --shapes 1 --hues 1 ' + _TOY,
                  'enc_layers=0 cross_layers=2 dec_layers=3'),
     'natural-toy': Bench('one core, about two minutes a run', (32,64,64), (4,8,8), 16, 8, 128, 4, 300,
-                         '{pool} --holdout {holdout} --val-max 16 --synthetic 100 --cache {runs}/clips ' + _TOY,
+                         '{pool} --holdout {holdout} --val-max 16 --synthetic 100 --cache {runs}/clips '
+                         + _TOY,
                          'enc_layers=0 cross_layers=2 dec_layers=3'),
     'small': Bench('one GPU, about twenty minutes a run', (128,128,128), (8,16,16), 32, 16, 512, 8, 5000,
                    _FILES + ' --recipe ablation_phase1 --model S --batch 16 --adam-lr 0.0002', parts=2),
@@ -59,7 +57,7 @@ BENCHES = {
                    _FILES + ' --recipe ablation_phase1 --model L', parts=2)}
 SCALES = 'toy', 'small', 'paper'
 
-# %% ../../nbs/commands/08_experiments.ipynb #97be24f5
+# %% ../../nbs/commands/08_experiments.ipynb #b0e1fff5
 class Experiment(NamedTuple):
     "One question: arms that differ in one thing, each trained with the same seeds."
     asks:str                  # The question
@@ -93,7 +91,7 @@ EXPERIMENTS = {
          'phase2': dict(init='phase1', steps=.2, frames=16, lpips=1.)},
         ('phase1', 'early'))}
 
-# %% ../../nbs/commands/08_experiments.ipynb #4933ef86
+# %% ../../nbs/commands/08_experiments.ipynb #927134e5
 class Run(NamedTuple):
     "One training: its row's name and the words after `coordtok`."
     name:str           # Of the row: experiment, arm, seed
@@ -112,14 +110,16 @@ def run_of(
 )->Run:                     # Ready to be started
     "Write one run of an experiment as a command; a `ValueError` says what is not in the list."
     if which not in EXPERIMENTS or arm not in EXPERIMENTS[which].arms or scale not in SCALES:
-        raise ValueError(f'{which} {arm} {scale}: there are {", ".join(EXPERIMENTS)} at the scales {", ".join(SCALES)}')
+        raise ValueError(f'{which} {arm} {scale}: there are {", ".join(EXPERIMENTS)} at the scales '
+                         f'{", ".join(SCALES)}')
     e = EXPERIMENTS[which]
     b,a = BENCHES[e.bench if scale=='toy' else scale],dict(e.arms[arm])
     t,s,w = (round(x*a.pop(k, 1)) for k,x in (('time', b.time), ('space', b.space), ('width', b.width)))
     def size(*o): return ','.join(map(str, o))
     heads,frames = round(b.heads*w/b.width),a.pop('frames', None)
     sizes = (f'clip={size(*b.clip)} enc_patch={size(*b.enc_patch)} plane={size(t, s, s)} '
-             f'subs={size(*(b.parts or o//2 for o in (t, s, s)))} enc_width={w} dec_width={w} enc_heads={heads} dec_heads={heads}')
+             f'subs={size(*(b.parts or o//2 for o in (t, s, s)))} '
+             f'enc_width={w} dec_width={w} enc_heads={heads} dec_heads={heads}')
     before = '' if scale=='toy' else f'{scale}_'
     init,lr,own = a.pop('init', ''),a.pop('lr', None),a.pop('set', '')
     name,needs = f'{before}{which}_{arm}_s{seed}',f'{before}{which}_{init}_s{seed}' if init else ''
@@ -145,7 +145,7 @@ def runs_of(
     return [run_of(k, arm, s, scale, **kw) for k,e in EXPERIMENTS.items() for s in range(e.seeds)
             for arm in e.arms if fnmatch(f'{k}_{arm}', only) or fnmatch(k, only)]
 
-# %% ../../nbs/commands/08_experiments.ipynb #2540fe04
+# %% ../../nbs/commands/08_experiments.ipynb #dea78539
 def arms_of(
     rows:dict[str,dict],       # Rows by name, as `read_rows` gives them
     which:str,                 # A name of `EXPERIMENTS`
@@ -186,15 +186,17 @@ def can_tell(
     arms,(good,bad) = arms_of(rows, which, metric),EXPERIMENTS[which].control
     return difference(arms[good], arms[bad]) if good in arms and bad in arms else None
 
-# %% ../../nbs/commands/08_experiments.ipynb #f2148af8
+# %% ../../nbs/commands/08_experiments.ipynb #f427f949
 def _left(runs:Sequence[Run], results:Path)->tuple[list[Run],list[dict]]:
     "Sort runs into those that have no row and the rows of the others."
     done = {r.name: results/f'{r.name}.json' for r in runs if (results/f'{r.name}.json').exists()}
-    return [r for r in runs if r.name not in done],[json.loads(p.read_text(encoding='utf-8')) for p in done.values()]
+    return [r for r in runs if r.name not in done],[json.loads(p.read_text(encoding='utf-8'))
+                                                    for p in done.values()]
 
 def _hours(seconds:float)->str:
     "Write a time."
-    return f'{seconds/3600:.1f} h' if seconds>=3600 else f'{seconds/60:.0f} min' if seconds>=60 else f'{seconds:.0f} s'
+    return (f'{seconds/3600:.1f} h' if seconds>=3600 else f'{seconds/60:.0f} min' if seconds>=60
+            else f'{seconds:.0f} s')
 
 def state_of(
     runs:Sequence[Run],        # From `runs_of`
@@ -205,7 +207,8 @@ def state_of(
     took = [r['seconds'] for r in rows]
     said = f'{len(rows)} of {len(runs)} runs have a row'
     if took: said += f', which took {_hours(sum(took))}'
-    if left and took: said += f'; the other {len(left)} will take about {_hours(len(left)*median(took))} at that pace'
+    if left and took:
+        said += f'; the other {len(left)} will take about {_hours(len(left)*median(took))} at that pace'
     return said
 
 def check_run(
@@ -218,19 +221,22 @@ def check_run(
     with torch.device('meta'): tok = CoordTok(model_config(a.model or 'tiny', a.set))
     need = train_memory(tok, train, micro=1)
     more = max(0, train_memory(tok, train, micro=2)['total']-need['total'])
+    room = max(0, int((76e9-need['total'])/max(more, 1))+1)
     return (f'{tok.n_params/1e6:.0f}M parameters; a step keeps {need["total"]/1e9:.1f} GB for one clip and '
-            f'{more/1e9:.1f} GB for each further one: of 80 GB, {max(0, int((76e9-need["total"])/max(more, 1))+1)} '
-            'clips a GPU')
+            f'{more/1e9:.1f} GB for each further one: in 80 GB there is room for {room} clips')
 
 def run_experiments(
     a:argparse.Namespace,  # Parsed options
 )->int:                    # 0, or the exit code of the run that failed
     "Run every experiment that has no row yet; the scale `paper` prints the commands and checks them."
-    runs = runs_of(a.scale, a.only, pool=a.pool or 'videos', holdout=a.holdout, runs=a.runs, results=a.results)
-    if not runs: raise ValueError(f'--only {a.only} matches no experiment: there are {", ".join(EXPERIMENTS)}')
+    runs = runs_of(a.scale, a.only, pool=a.pool or 'videos', holdout=a.holdout, runs=a.runs,
+                   results=a.results)
+    if not runs:
+        raise ValueError(f'--only {a.only} matches no experiment: there are {", ".join(EXPERIMENTS)}')
     if a.scale!='toy' or a.list:
         for r in runs:
-            print('accelerate launch -m coordtok.cli' if a.scale=='paper' else 'coordtok', shlex.join(r.words))
+            print('accelerate launch -m coordtok.cli' if a.scale=='paper' else 'coordtok',
+                  shlex.join(r.words))
             if a.scale!='toy': print('#', check_run(r), flush=True)
         return 0
     print(state_of(runs, a.results))

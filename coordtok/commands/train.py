@@ -210,7 +210,8 @@ def perceptual_mean(
     clips:list[Tensor],     # t h w 3 uint8
 )->float:                   # Mean over frames and clips
     "Measure the perceptual distance between clips and what a model makes of them."
-    each = [perceptual_by_frame(net, tok.decode(tok.encode(c)), to_float(c)[None].to(next(tok.parameters()).device)).mean()
+    each = [perceptual_by_frame(net, tok.decode(tok.encode(c)),
+                                to_float(c)[None].to(next(tok.parameters()).device)).mean()
             for c in clips]
     return torch.stack(each).mean().item()
 
