@@ -67,7 +67,7 @@ class Experiment(NamedTuple):
     seeds:int=3               # Of each arm: 0, 1, ...
 
 _PERCEPTUAL = dict(sampler='frames', n=1024, steps=.4, options='--recipe paper_phase2', toy='--lpips 1')
-_COSINES = 'cosines=True context=1 cross_layers=0'
+_COSINES,_SECOND = 'cosines=True context=1 cross_layers=0',dict(steps=.2, large_steps=.05)
 EXPERIMENTS = {
     'sizes': Experiment(
         'What do larger models and larger planes bring? (Figures 4 and 6)', 'toy',
@@ -86,9 +86,9 @@ EXPERIMENTS = {
         ('alone', 'quarter')),
     'phases': Experiment(
         'What does the second phase of training change? (Table 9)', 'toy',
-        {'early': dict(steps=.3), 'phase1': {}, 'longer': dict(init='phase1', steps=.2),
-         'frames': dict(init='phase1', steps=.2, frames=16),
-         'phase2': dict(init='phase1', steps=.2, frames=16, lpips=1.)},
+        {'early': dict(steps=.3), 'phase1': {}, 'longer': dict(init='phase1', **_SECOND),
+         'frames': dict(init='phase1', **_SECOND, frames=16),
+         'phase2': dict(init='phase1', **_SECOND, frames=16, lpips=1.)},
         ('phase1', 'early'))}
 
 # %% ../../nbs/commands/08_experiments.ipynb #927134e5
@@ -122,9 +122,11 @@ def run_of(
              f'enc_width={w} dec_width={w} enc_heads={heads} dec_heads={heads}')
     before = '' if scale=='toy' else f'{scale}_'
     init,lr,own = a.pop('init', ''),a.pop('lr', None),a.pop('set', '')
+    share,large = a.pop('steps', 1),a.pop('large_steps', None)
+    if large and scale!='toy': share = large
     name,needs = f'{before}{which}_{arm}_s{seed}',f'{before}{which}_{init}_s{seed}' if init else ''
     words = ['train', *b.options.format(pool=pool, holdout=' '.join(holdout), runs=runs).split(),
-             '--steps', max(1, round(b.steps*a.pop('steps', 1))), '--seed', seed]
+             '--steps', max(1, round(b.steps*share)), '--seed', seed]
     if init: words += ['--init', f'{runs}/{needs}/model']
     else:
         learned = [] if 'cosines' in own or scale!='toy' else ['cosines=False']
