@@ -36,6 +36,7 @@ class Bench(NamedTuple):
     width:int                      # Of encoder and decoder
     heads:int                      # Attention heads of both
     steps:int                      # Of a run
+    patches:int                    # Of a clip that a step looks at
     options:str                    # Of `coordtok train`: clips and optimizer
     layers:str=''                  # Changes to the preset, for `--set`
     parts:int=0                    # Query tokens along a side of a plane; 0: one for every two cells
@@ -44,16 +45,16 @@ _TOY = ('--batch 4 --n 256 --warmup 20 --ema .98 --precision float32 --threads 1
         'none')
 _FILES = '@/data/ucf101/train.txt --val @/data/ucf101/test.txt --cache /scratch/clips --workers 8'
 BENCHES = {
-    'toy': Bench('one core, about two minutes a run', (64,64,64), (8,8,8), 16, 8, 128, 4, 500,
+    'toy': Bench('one core, about two minutes a run', (64,64,64), (8,8,8), 16, 8, 128, 4, 500, 256,
                  '--synthetic 400 --val-synthetic 16 --plain --shapes 1 --hues 1 ' + _TOY,
                  'enc_layers=0 cross_layers=2 dec_layers=3'),
-    'natural-toy': Bench('one core, about two minutes a run', (32,64,64), (4,8,8), 16, 8, 128, 4, 300,
+    'natural-toy': Bench('one core, about two minutes a run', (32,64,64), (4,8,8), 16, 8, 128, 4, 300, 256,
                          '{pool} --holdout {holdout} --val-max 16 --synthetic 100 --cache {runs}/clips '
                          + _TOY,
                          'enc_layers=0 cross_layers=2 dec_layers=3'),
-    'small': Bench('one GPU, about twenty minutes a run', (128,128,128), (8,16,16), 32, 16, 512, 8, 5000,
+    'small': Bench('one GPU, about twenty minutes a run', (128,128,128), (8,16,16), 32, 16, 512, 8, 5000, 1024,
                    _FILES + ' --recipe ablation_phase1 --model S --batch 16 --adam-lr 0.0002', parts=2),
-    'paper': Bench('eight GPUs, days', (128,128,128), (8,16,16), 32, 16, 1024, 16, 200_000,
+    'paper': Bench('eight GPUs, days', (128,128,128), (8,16,16), 32, 16, 1024, 16, 200_000, 1024,
                    _FILES + ' --recipe ablation_phase1 --model L', parts=2)}
 SCALES = 'toy', 'small', 'paper'
 
@@ -76,6 +77,15 @@ EXPERIMENTS = {
          'time_half': dict(time=.5), 'time_double': dict(time=2),
          'narrow': dict(width=.5), 'wide': dict(width=1.5)},
         ('base', 'quarter')),
+    'patience': Experiment(
+        'Are planes that are longer in time worse, or slower to learn? (Figure 6, continued)', 'toy',
+        {'early': dict(steps=.3), 'base': dict(steps=3), 'double': dict(time=2, steps=3),
+         'fine': dict(time=2, set='enc_patch=4,8,8')},
+        ('base', 'early'), 2),
+    'samplers': Experiment(
+        'Do random patches teach more than whole frames? (Table 4)', 'toy',
+        {'patches': {}, 'frames': dict(sampler='frames'), 'half': dict(share=.5), 'tubes': dict(sampler='tubes')},
+        ('patches', 'tubes')),
     'cosines': Experiment(
         'What does each part of a start from cosines bring?', 'natural-toy',
         {'untrained': dict(set=_COSINES, steps=0), 'learned': {}, 'alone': dict(set=_COSINES, lr=.4),
@@ -122,7 +132,7 @@ def run_of(
              f'enc_width={w} dec_width={w} enc_heads={heads} dec_heads={heads}')
     before = '' if scale=='toy' else f'{scale}_'
     init,lr,own = a.pop('init', ''),a.pop('lr', None),a.pop('set', '')
-    share,large = a.pop('steps', 1),a.pop('large_steps', None)
+    share,large,few = a.pop('steps', 1),a.pop('large_steps', None),a.pop('share', None)
     if large and scale!='toy': share = large
     name,needs = f'{before}{which}_{arm}_s{seed}',f'{before}{which}_{init}_s{seed}' if init else ''
     words = ['train', *b.options.format(pool=pool, holdout=' '.join(holdout), runs=runs).split(),
@@ -134,6 +144,7 @@ def run_of(
     if lr and scale=='toy': words += ['--muon-lr', f'{.02*lr:g}', '--adam-lr', f'{.001*lr:g}']
     if which=='phases' and scale=='toy': words += ['--lpips-net', 'random']
     if frames: words += ['--sampler', 'frames', '--n', frames*b.clip[1]*b.clip[2]//64]
+    if few: words += ['--n', round(few*b.patches)]
     for k,v in a.items(): words += ['--'+k.replace('_', '-'), v]
     words += ['--results', results, '--name', name, '--out', f'{runs}/{name}']
     return Run(name, [str(x) for x in words], needs)
