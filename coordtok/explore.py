@@ -211,7 +211,7 @@ class Latest:
             try: request()
             except Overtaken: pass
 
-# %% ../nbs/50_explore.ipynb #1045ef90
+# %% ../nbs/50_explore.ipynb #c59bcbde
 class Explorer(w.VBox):
     "Controls, pictures, and a line that says what the last answer cost."
     def __init__(self,
@@ -270,28 +270,35 @@ class Explorer(w.VBox):
         try: self.wait(60)
         except TimeoutError: pass
         bundle,out = super()._repr_mimebundle_(**kw),io.BytesIO()
-        self.still().save(out, 'JPEG', quality=80)
+        self.still().save(out, 'JPEG', quality=60)
         still = {'text/plain': repr(self), 'image/jpeg': base64.b64encode(out.getvalue()).decode()}
         return bundle|still if isinstance(bundle, dict) else bundle
     def __repr__(self)->str: return f'Explorer({self.title}; {", ".join(self.controls)})'
 
-def _still(title:str, pictures:list[Picture], text:str, width:int=900)->Image.Image:
-    "Lay pictures out in rows, as a browser would."
+def _still(title:str, pictures:list[Picture], text:str, width:int=720, scale:float=.6)->Image.Image:
+    "Lay pictures out in rows, as a browser would, and smaller."
     font,at,row,places = ImageFont.load_default(),[4,22],0,[]
     for p in pictures:
-        size = p.width,round(p.width*p.image.shape[0]/p.image.shape[1])
-        if at[0]+size[0]>width and at[0]>4: at,row = [4, at[1]+row+20],0
+        size = [round(scale*p.width*o) for o in (1, p.image.shape[0]/p.image.shape[1])]
+        wide = max(size[0], round(font.getlength(p.title)))
+        if at[0]+wide>width and at[0]>4: at,row = [4, at[1]+row+20],0
         places.append((p, size, tuple(at)))
-        at[0],row = at[0]+size[0]+10,max(row, size[1])
+        at[0],row = at[0]+wide+10,max(row, size[1])
     words = unescape(re.sub('<[^>]+>', ' ', text.split('<table')[0]))
     out = Image.new('RGB', (width, at[1]+row+40), 'white')
     pen = ImageDraw.Draw(out)
     pen.text((4,2), title, 'black', font)
     for p,size,(x,y) in places:
         pen.text((x,y), p.title, 'black', font)
-        out.paste(Image.fromarray(p.image).resize(size, Image.Resampling.NEAREST), (x, y+16))
+        out.paste(Image.fromarray(p.image).resize(size, Image.Resampling.BOX), (x, y+16))
+        if p.kind in ('point','box'):
+            (r0,r1),(c0,c1) = ((min(o), max(o)+1) for o in zip(*p.value))
+            (h,wide),(rows,cols) = (size[1],size[0]),p.grid
+            pen.rectangle((x+c0*wide/cols, y+16+r0*h/rows, x+c1*wide/cols, y+16+r1*h/rows),
+                          outline=PALETTE['orange'], width=2)
     pen.text((4, at[1]+row+22), words, 'black', font)
-    used = max([x+size[0] for _,size,(x,_) in places]+[pen.textlength(words, font)])
+    used = max([x+max(size[0], pen.textlength(p.title, font)) for p,size,(x,_) in places]
+               +[pen.textlength(words, font)])
     return out.crop((0, 0, min(width, round(used)+8), out.height))
 
 # %% ../nbs/50_explore.ipynb #bf84a850
@@ -338,7 +345,7 @@ def _command(where:str)->Callable:
     "Find a function of `coordtok.commands`, which stands above this module, when it is wanted."
     return pkgutil.resolve_name(f'coordtok.commands.{where}')
 
-# %% ../nbs/50_explore.ipynb #1fc63322
+# %% ../nbs/50_explore.ipynb #f8dc6f9c
 def explore_reads(
     clip:Tensor,      # One clip, t h w 3, uint8 or float in [-1, 1]
     tok:CoordTok,     # Tokenizer
@@ -369,8 +376,8 @@ def explore_reads(
     controls = dict(place=Picture('input: drag the point', 256, 'point', grid[1:],
                                   [(grid[1]//2, grid[2]//2)]),
                     frame=_frame_slider(tok))
-    shown = dict(decoded=Picture('decoded', 256), xy=Picture('xy plane', 96), yt=Picture('yt plane', 96),
-                 xt=Picture('xt plane', 96), numbers=Picture('the numbers read', 288),
+    shown = dict(decoded=Picture('decoded', 256), xy=Picture('xy plane', 128), yt=Picture('yt plane', 128),
+                 xt=Picture('xt plane', 128), numbers=Picture('the numbers read', 288),
                  patch=Picture('decoded patch', 72),
                  true=Picture('true patch', 72), error=Picture('difference, 4x', 72))
     return Explorer('Three reads', answer, controls, shown)
@@ -379,7 +386,8 @@ def _read_at(plane:Tensor, at:tuple[float,float])->np.ndarray:
     "Draw a plane (h w f) with a frame around the place of a reading."
     image = _grow((plane_colours(plane)*255).astype(np.uint8), 8)
     r,c = (round(8*(u*(n-1)+.5)) for u,n in zip(at, plane.shape))
-    return _frame_cell(image, (max(0, r-3), r+3, max(0, c-3), c+3), 'red')
+    box = max(0, r-4),r+4,max(0, c-4),c+4
+    return _frame_cell(_frame_cell(image, box, 'ink', 4), box, 'orange', 2)
 
 def _bars(numbers:Tensor)->np.ndarray:
     "Draw numbers as bars, up or down, in the colours of the three planes."
@@ -501,7 +509,7 @@ def explore_planes(
                  strip=Picture('changed, first to last frame', 660))
     return Explorer('Planes as dials', answer, controls, shown, [button])
 
-# %% ../nbs/50_explore.ipynb #255e846f
+# %% ../nbs/50_explore.ipynb #1a79ce09
 def explore_samplers(
     clip:Tensor,      # One clip, t h w 3, uint8 or float in [-1, 1]
     tok:CoordTok,     # Tokenizer, whose training step is measured; its weights stay
@@ -550,7 +558,7 @@ def explore_samplers(
     controls = dict(share=w.FloatSlider(3.125, min=.25, max=12.5, step=.125, description='% of patches',
                                         readout_format='.3f', continuous_update=False),
                     frame=_frame_slider(tok), seed=w.IntSlider(0, 0, 99, description='seed'))
-    shown = {k:Picture(k, 128) for k in (*samplers, 'half as many patches')}
+    shown = {k:Picture(k, 144) for k in (*samplers, 'half as many patches')}
     return Explorer('Samplers', answer, controls, shown)
 
 def _draws(frame:Tensor, index:Tensor, t:int, cfg)->np.ndarray:
@@ -566,7 +574,7 @@ def _draws(frame:Tensor, index:Tensor, t:int, cfg)->np.ndarray:
     bars = np.where((np.arange(20)[::-1,None]<height)[...,None], (0,114,178), (255,255,255))
     return np.concatenate([seen, np.full((2, seen.shape[1], 3), 255), bars]).astype(np.uint8)
 
-# %% ../nbs/50_explore.ipynb #5d52c289
+# %% ../nbs/50_explore.ipynb #25a9cd18
 def explore_rate(
     clip:Tensor,      # One clip, t h w 3 uint8
     tok:CoordTok,     # Tokenizer
@@ -575,6 +583,8 @@ def explore_rate(
     raw,clip,cfg = torch.as_tensor(clip),_check(clip, tok),tok.cfg
     if raw.dtype!=torch.uint8 or raw.ndim!=4:
         raise ValueError('the video codec needs one clip (t h w 3) in uint8: use to_uint8')
+    if 'av1' not in codecs_here():
+        raise ValueError('this PyAV has no encoder libsvtav1: install av from PyPI')
     looks = slice(0, cfg.clip[0], 8)
     planes,states,streams,tried = {},{},{},{}
     def refined(steps, show):
@@ -599,13 +609,13 @@ def explore_rate(
             states[bits,steps] = z,size,psnr_by_frame(out, clip[:,looks]).mean().item()
         return states[bits,steps]
     def codec(budget, show):
-        if 'av1' not in codecs_here(): raise ValueError('this PyAV has no encoder libsvtav1')
         def stream_at(q):
             show(f'AV1 at quality {q:g} ...')
             return streams[q] if q in streams else streams.setdefault(q, encode_stream(raw, 'av1', q, '8'))
-        data,_ = fit_stream(stream_at, budget, 70)
+        try: data,_ = fit_stream(stream_at, budget, 70)
+        except ValueError: data = min(streams.values(), key=len)             # no setting is that small
         out = to_float(decode_stream(data, 'av1')[:, :raw.shape[1], :raw.shape[2]])[None]
-        return out,len(data),psnr_by_frame(out[:,looks], to_float(raw)[None,looks]).mean().item()
+        return out[0],len(data),psnr_by_frame(out[:,looks], to_float(raw)[None,looks]).mean().item()
     def answer(show, bits, steps, frame):
         start = time.perf_counter()
         z,size,db = coded(bits, steps, show)
@@ -613,22 +623,19 @@ def explore_rate(
         pictures = dict(input=_pixels(clip[0,frame]), ours=_pixels(out))
         ours = f'{tok.name}, {bits} bits, {steps} steps: {size:,} bytes, {db:.2f} dB'
         show(f'{ours}; AV1 ...', pictures, bytes=size, psnr=db, planes=z)
-        try: theirs,used,av1 = codec(size, show)
-        except ValueError as e: said,theirs = f'AV1: {escape(str(e))}',None
-        else:
-            said,pictures['av1'] = f'AV1: {used:,} bytes, {av1:.2f} dB',_pixels(theirs[0,
-                min(frame, len(raw)-1)])
-        tried[bits,steps] = size,db,*((used,av1) if theirs is not None else ())
-        if theirs is None: pictures['av1'] = np.full_like(pictures['input'], 200)
-        pictures['plot'] = _rate_plot(tried)
-        show(f'{ours}. {said}. {1000*(time.perf_counter()-start):,.0f} ms', pictures,
-             **({} if theirs is None else dict(av1_bytes=used, av1_psnr=av1)))
+        theirs,used,av1 = codec(size, show)
+        tried[bits,steps] = size,db,used,av1
+        pictures |= dict(av1=_pixels(theirs[min(frame, len(raw)-1)]), plot=_rate_plot(tried))
+        note = '' if used<=size else ' (its smallest stream, and more than that)'
+        show(f'{ours}. AV1: {used:,} bytes{note}, {av1:.2f} dB. {1000*(time.perf_counter()-start):,.0f} ms',
+             pictures,
+             av1_bytes=used, av1_psnr=av1)
     controls = dict(bits=w.SelectionSlider(options=[*BITS[::-1], 16], value=6, description='bits'),
                     steps=w.SelectionSlider(options=[0, 5, 10, 20, 40], value=0, description='refine steps',
                                             continuous_update=False),
                     frame=_frame_slider(tok))
     shown = dict(input=Picture('input', 192), ours=Picture('decoded tokens', 192),
-                 av1=Picture('AV1, no more bytes', 192), plot=Picture('tried so far', 280))
+                 av1=Picture('AV1', 192), plot=Picture('tried so far', 280))
     return Explorer('Budget', answer, controls, shown)
 
 def _rate_plot(tried:dict)->np.ndarray:
@@ -636,10 +643,8 @@ def _rate_plot(tried:dict)->np.ndarray:
     fig = Figure(figsize=(2.8,1.92), dpi=100, layout='constrained')
     ax = fig.add_subplot()
     for k,(name,colour) in enumerate((('tokens','blue'), ('AV1','green'))):
-        points = sorted(o[2*k:2*k+2] for o in tried.values() if len(o)>2*k)
-        if points:
-            ax.plot(*zip(*[(b/1000, db) for b,db in points]), 'o-', color=PALETTE[colour], label=name, ms=4,
-                    lw=1)
+        points = sorted({o[2*k:2*k+2] for o in tried.values()})
+        ax.plot(*zip(*[(b/1000, db) for b,db in points]), 'o-', color=PALETTE[colour], label=name, ms=4, lw=1)
     ax.set_xlabel('KB', fontsize=8); ax.set_ylabel('PSNR (dB)', fontsize=8)
     ax.tick_params(labelsize=8); ax.legend(fontsize=8, frameon=False)
     ax.spines[['top','right']].set_visible(False)
