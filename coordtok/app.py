@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['explorers', 'page', 'App', 'check_port', 'build_app', 'run_app']
 
-# %% ../nbs/51_app.ipynb #e6371c3c
+# %% ../nbs/51_app.ipynb #2f5124ed
 import argparse
 import json
 import os
 import socket
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,7 +65,7 @@ def page(
     fill()
     return tabs
 
-# %% ../nbs/51_app.ipynb #e7cceb6d
+# %% ../nbs/51_app.ipynb #132e449e
 class App:
     "The explorers as a web page."
     def __init__(self,
@@ -93,6 +94,7 @@ class App:
         browser:bool=False,      # Open the page in a browser
     ):
         "Serve the page until stopped; an `OSError` says if the port is taken."
+        from tornado.ioloop import IOLoop
         from voila.app import Voila
         space = 'SPACE_ID' in os.environ
         host = host or ('0.0.0.0' if space else 'localhost')
@@ -101,13 +103,14 @@ class App:
         headers = dict(headers={'Content-Security-Policy': "frame-ancestors 'self' https://huggingface.co"})
         with tempfile.TemporaryDirectory() as folder:
             server = Voila()
-            words = [f'--port={port}', f'--Voila.ip={host}', '--Voila.log_level=WARN',
+            words = [f'--port={port}', f'--Voila.ip={host}', '--Voila.log_level=ERROR',
                      '--MappingKernelManager.cull_idle_timeout=600',
                      '--MappingKernelManager.cull_interval=60']
             if space: words.append(f'--Voila.tornado_settings={headers}')
             if not browser: words.append('--no-browser')
             server.initialize([str(self.write(folder)), *words])
-            print(f'coordtok app: http://{host}:{port} (stop with Ctrl-C)', flush=True)
+            said = f'coordtok app: http://{host}:{port} (stop with Ctrl-C)'
+            IOLoop.current().add_callback(partial(print, said, flush=True))        # once it listens
             server.start()
     def __repr__(self)->str: return f'App(clip={self.clip!r}, model={self.model!r}); .launch() serves it'
 

@@ -211,7 +211,7 @@ class Latest:
             try: request()
             except Overtaken: pass
 
-# %% ../nbs/50_explore.ipynb #c59bcbde
+# %% ../nbs/50_explore.ipynb #effa83b4
 class Explorer(w.VBox):
     "Controls, pictures, and a line that says what the last answer cost."
     def __init__(self,
@@ -224,7 +224,7 @@ class Explorer(w.VBox):
         self.answer,self.controls,self.facts,self.error = answer,controls,{},None
         self.pictures = {k:o for k,o in controls.items() if isinstance(o, Picture)}|pictures
         self.title,self.line,self.latest = title,w.HTML(),Latest()
-        rows = [w.Box(list(o), layout=w.Layout(flex_flow='row wrap', align_items='flex-end'))
+        rows = [w.Box(list(o), layout=w.Layout(flex_flow='row wrap', align_items='flex-start'))
                 for o in (self.pictures.values(),
                           [*(o for o in controls.values() if not isinstance(o, Picture)), *more])]
         super().__init__([w.HTML(f'<b>{escape(title)}</b>'), *rows, self.line])
@@ -345,7 +345,7 @@ def _command(where:str)->Callable:
     "Find a function of `coordtok.commands`, which stands above this module, when it is wanted."
     return pkgutil.resolve_name(f'coordtok.commands.{where}')
 
-# %% ../nbs/50_explore.ipynb #f8dc6f9c
+# %% ../nbs/50_explore.ipynb #1fd9700f
 def explore_reads(
     clip:Tensor,      # One clip, t h w 3, uint8 or float in [-1, 1]
     tok:CoordTok,     # Tokenizer
@@ -373,11 +373,11 @@ def explore_reads(
         show(f'patch (t, x, y) = {tuple(index[0,0].tolist())}: mean error {error:.1f} of 255 grey levels; '
              f'{ms:.0f} ms<table>{rows}</table>', pictures,
              index=index[0,0], numbers=numbers, patch=patch, true=true, error=error, ms=ms)
-    controls = dict(place=Picture('input: drag the point', 256, 'point', grid[1:],
+    controls = dict(place=Picture('input: drag the point', 208, 'point', grid[1:],
                                   [(grid[1]//2, grid[2]//2)]),
                     frame=_frame_slider(tok))
-    shown = dict(decoded=Picture('decoded', 256), xy=Picture('xy plane', 128), yt=Picture('yt plane', 128),
-                 xt=Picture('xt plane', 128), numbers=Picture('the numbers read', 288),
+    shown = dict(decoded=Picture('decoded', 208), xy=Picture('xy plane', 112), yt=Picture('yt plane', 112),
+                 xt=Picture('xt plane', 112), numbers=Picture('the numbers read', 288),
                  patch=Picture('decoded patch', 72),
                  true=Picture('true patch', 72), error=Picture('difference, 4x', 72))
     return Explorer('Three reads', answer, controls, shown)
@@ -397,7 +397,7 @@ def _bars(numbers:Tensor)->np.ndarray:
         out[min(36, 36-n):max(36, 36-n)+1, 12*k+2:12*k+11] = rgb
     return out
 
-# %% ../nbs/50_explore.ipynb #a3a5dcb2
+# %% ../nbs/50_explore.ipynb #ac2664b1
 def explore_part(
     clip:Tensor,      # One clip, t h w 3, uint8 or float in [-1, 1]
     tok:CoordTok,     # Tokenizer
@@ -406,7 +406,9 @@ def explore_part(
     clip,cfg = _check(clip, tok),tok.cfg
     frames,h,wide = cfg.clip
     planes = cache(lambda: tok.encode(clip))
-    whole = cache(lambda: _timed(lambda: tok.decode(planes()))[1])
+    long = max(1, frames//8)
+    pieces = [slice(k, k+long) for k in range(0, frames, long)]
+    took = {}
     def answer(show, box, frames):
         (r0,r1),(c0,c1) = (sorted(o) for o in zip(*box))
         rows,cols,times = slice(r0, r1+1),slice(c0, c1+1),slice(frames[0], frames[1]+1)
@@ -416,9 +418,12 @@ def explore_part(
         said = f'{n:,} of {cfg.n_patches:,} patches ({n/cfg.n_patches:.2%}) in {ms:.0f} ms'
         facts = dict(part=part, patches=n, share=n/cfg.n_patches, ms=ms)
         middle = sum(frames)//2
-        show(f'{said}; timing the whole clip ...', dict(box=_pixels(clip[0,middle]), part=_strip(part)),
-             **facts)
-        show(f'{said}; the whole clip takes {whole():,.0f} ms', whole_ms=whole())
+        show(said, dict(box=_pixels(clip[0,middle]), part=_strip(part)), **facts)
+        for k,o in enumerate(pieces):                      # between pieces a new box may overtake
+            show(f'{said}; timing the whole clip ...')
+            if k not in took: took[k] = _timed(lambda: tok.decode(planes(), frames=o))[1]
+        whole = sum(took.values())
+        show(f'{said}; the whole clip, in {len(pieces)} pieces, takes {whole:,.0f} ms', whole_ms=whole)
     controls = dict(box=Picture('input, middle of the range: drag a box', 256, 'box', (h,wide),
                                 [(h//4, wide//4), (h//2, wide//2)], step=4),
                     frames=w.IntRangeSlider(value=(frames//4, frames//4+15 if frames>16 else frames-1), min=0,
@@ -462,7 +467,7 @@ def _at_speed(plane:Tensor, speed:float)->Tensor:
     at = torch.cartesian_prod(time, torch.linspace(0, 1, n)) if n>1 else torch.stack([time, 0*time], 1)
     return rearrange(read_plane(plane, at.to(plane.device).expand(b, -1, -1)), 'b (t n) f -> b t n f', t=t)
 
-# %% ../nbs/50_explore.ipynb #13ba075e
+# %% ../nbs/50_explore.ipynb #6c7f351d
 def explore_planes(
     clip:Tensor,              # One clip, t h w 3, uint8 or float in [-1, 1]
     tok:CoordTok,             # Tokenizer
@@ -478,8 +483,7 @@ def explore_planes(
     def answer(show, xy, yt, xt, value, channel, zero, channels, swap, speed, frame):
         paint = {k:o for k,o in dict(xy=xy, yt=yt, xt=xt).items() if o}
         changed = change_planes(planes(), others() if swap else None, swap, zero, channels, paint, value,
-                                channel,
-                                speed)
+                                None if channel=='all' else channel, speed)
         out,ms = _timed(lambda: tok.decode(changed, frames=frame)[0,0].cpu())
         moved = (out-before(frame)).abs().mean().item()*127.5
         said = f'one frame in {ms:.0f} ms; it differs by {moved:.1f} of 255 grey levels on average'
@@ -495,8 +499,7 @@ def explore_planes(
     many = w.SelectMultiple
     controls |= dict(
         value=w.FloatSlider(3., min=-6, max=6, step=.5, description='paint value'),
-        channel=w.Dropdown(options=[('all',None), *((str(k),k) for k in range(cfg.features))], value=None,
-                           description='in channel'),
+        channel=w.Dropdown(options=['all', *range(cfg.features)], description='in channel'),
         zero=many(options=names, description='zero plane', rows=3),
         channels=many(options=range(cfg.features), description='zero chan.', rows=4),
         swap=many(options=names if other is not None else [], description='swap plane', rows=3),
@@ -509,7 +512,7 @@ def explore_planes(
                  strip=Picture('changed, first to last frame', 660))
     return Explorer('Planes as dials', answer, controls, shown, [button])
 
-# %% ../nbs/50_explore.ipynb #1a79ce09
+# %% ../nbs/50_explore.ipynb #2c191661
 def explore_samplers(
     clip:Tensor,      # One clip, t h w 3, uint8 or float in [-1, 1]
     tok:CoordTok,     # Tokenizer, whose training step is measured; its weights stay
@@ -555,7 +558,7 @@ def explore_samplers(
         for k,(name,m) in asked.items():
             costs[k] = measured(name, m)
             show(said+table(), costs=dict(costs))
-    controls = dict(share=w.FloatSlider(3.125, min=.25, max=12.5, step=.125, description='% of patches',
+    controls = dict(share=w.FloatSlider(3.125, min=.25, max=12.5, step=.125, description='% patches',
                                         readout_format='.3f', continuous_update=False),
                     frame=_frame_slider(tok), seed=w.IntSlider(0, 0, 99, description='seed'))
     shown = {k:Picture(k, 144) for k in (*samplers, 'half as many patches')}
@@ -652,7 +655,7 @@ def _rate_plot(tried:dict)->np.ndarray:
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[...,:3].copy()
 
-# %% ../nbs/50_explore.ipynb #96f0defc
+# %% ../nbs/50_explore.ipynb #4e7215ee
 def explore_noise(
     dit:SiT,          # Transformer on planes
     tok:CoordTok,     # The tokenizer it was made for
@@ -675,7 +678,7 @@ def explore_noise(
             paths[key] = [*way[:-1], (1., planes)],ms
         return paths[key]
     def answer(show, name, solver, steps, guidance, seed, way, frame):
-        path,ms = sampled(show, name, solver, steps, guidance, seed)
+        path,ms = sampled(show, None if name=='none' else name, solver, steps, guidance, seed)
         t,planes = path[round(way/100*(len(path)-1))]
         out,one = _timed(lambda: tok.decode(planes, frames=frame)[0,0].cpu())
         said = f'sampled in {ms:,.0f} ms; time {t:.2f} of 1; one frame decoded in {one:.0f} ms'
@@ -687,7 +690,7 @@ def explore_noise(
         show(said, dict(strip=_strip(torch.stack(some))))
     late = dict(continuous_update=False)
     controls = dict(
-        name=w.Dropdown(options=classes if cfg.classes>1 else [('none', None)], description='class'),
+        name=w.Dropdown(options=classes if cfg.classes>1 else ['none'], description='class'),
         solver=w.Dropdown(options=list(SOLVERS), value='midpoint', description='solver'),
         steps=w.IntSlider(12, 1, 100, description='steps', **late),
         guidance=w.FloatSlider(4. if cfg.guidable else 1., min=0, max=8, step=.5, description='guidance',
@@ -698,7 +701,7 @@ def explore_noise(
     shown |= dict(now=Picture('decoded frame', 192), strip=Picture('decoded, first to last frame', 560))
     return Explorer('Noise to clip', answer, controls, shown)
 
-# %% ../nbs/50_explore.ipynb #816ba909
+# %% ../nbs/50_explore.ipynb #255e29f7
 def explore_file(
     tok:CoordTok,                # Tokenizer
     clip:Tensor|None=None,       # Shown until a file is chosen, t h w 3 uint8
@@ -728,7 +731,8 @@ def explore_file(
     def tokens(planes, n, fps, name, bits):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)/'clip.ctok'
-            _command('tokens:save_tokens')(path, planes, tok, fps, n, source=name, bits=bits)
+            _command('tokens:save_tokens')(path, planes, tok, fps, n, source=name, bits=None if bits==16
+                                           else bits)
             return path.read_bytes()
     def answer(show, upload, bits, frame):
         shown,n,fps,name,planes,encode_ms = encoded(upload)
@@ -745,8 +749,6 @@ def explore_file(
     frame,player = _frame_slider(tok),w.Play(min=0, max=cfg.clip[0]-1, interval=120)
     w.jslink((player, 'value'), (frame, 'value'))
     controls = dict(upload=w.FileUpload(accept='video/*,.gif', description='video'),
-                    bits=w.Dropdown(options=[('16 (float16)', None), *((str(b), b) for b in BITS)],
-                                    value=None,
-                                    description='bits'), frame=frame)
+                    bits=w.Dropdown(options=[16, *BITS], description='bits'), frame=frame)
     return Explorer('Your own file', answer, controls,
                     dict(input=Picture('input', 256), decoded=Picture('decoded', 256)), [player])
