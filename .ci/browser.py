@@ -50,6 +50,7 @@ class Page:
     "A page, its errors, and how to find an explorer on it."
     def __init__(self, browser):
         self.page, self.errors = browser.new_page(viewport=dict(width=1300, height=1500), accept_downloads=True), []
+        self.page.set_default_timeout(1000*WAIT)
         self.page.on('console', lambda m: self.errors.append(m.text[:300]) if m.type == 'error' else None)
         self.page.on('pageerror', lambda e: self.errors.append(str(e)[:300]))
 
@@ -70,7 +71,7 @@ class Page:
             time.sleep(.02)
         seconds = time.time() - start
         n = sum(a != b for a, b in zip(before, after))
-        print(f'ok     {what}: {n} of {len(after)} pictures changed, the first after {1000*seconds:.0f} ms', flush=True)
+        print(f'ok     {what}: {n} of {len(after)} pictures changed, seen {1000*seconds:.0f} ms after the gesture began', flush=True)
 
     def settled(self, explorer, quiet=1.5):
         "Wait until pictures have been there and have not changed for a while."
@@ -136,7 +137,9 @@ def in_lab(browser, folder, env, log, shots):
     "Make each explorer in a notebook of JupyterLab and use it."
     import nbformat.v4 as v4
     cells = ['from coordtok.app import explorers\nmade = explorers()', *(f'made[{title!r}]()' for title in EXPLORERS)]
-    (folder/'explore.ipynb').write_text(json.dumps(v4.new_notebook(cells=list(map(v4.new_code_cell, cells)))), encoding='utf-8')
+    kernel = dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'))
+    book = v4.new_notebook(cells=list(map(v4.new_code_cell, cells)), metadata=kernel)
+    (folder/'explore.ipynb').write_text(json.dumps(book), encoding='utf-8')
     words = [str(Path(sys.executable).with_name('jupyter')), 'lab', '--no-browser', '--port={port}', '--IdentityProvider.token=',
              f'--ServerApp.root_dir={folder}', '--allow-root']
     with served(words, env | dict(JUPYTERLAB_WORKSPACES_DIR=str(folder/'workspaces')), log) as url:

@@ -211,7 +211,7 @@ class Latest:
             try: request()
             except Overtaken: pass
 
-# %% ../nbs/50_explore.ipynb #effa83b4
+# %% ../nbs/50_explore.ipynb #04c79dcb
 class Explorer(w.VBox):
     "Controls, pictures, and a line that says what the last answer cost."
     def __init__(self,
@@ -270,12 +270,12 @@ class Explorer(w.VBox):
         try: self.wait(60)
         except TimeoutError: pass
         bundle,out = super()._repr_mimebundle_(**kw),io.BytesIO()
-        self.still().save(out, 'JPEG', quality=60)
+        self.still().save(out, 'JPEG', quality=45)
         still = {'text/plain': repr(self), 'image/jpeg': base64.b64encode(out.getvalue()).decode()}
         return bundle|still if isinstance(bundle, dict) else bundle
     def __repr__(self)->str: return f'Explorer({self.title}; {", ".join(self.controls)})'
 
-def _still(title:str, pictures:list[Picture], text:str, width:int=720, scale:float=.6)->Image.Image:
+def _still(title:str, pictures:list[Picture], text:str, width:int=720, scale:float=.5)->Image.Image:
     "Lay pictures out in rows, as a browser would, and smaller."
     font,at,row,places = ImageFont.load_default(),[4,22],0,[]
     for p in pictures:
