@@ -376,7 +376,8 @@ VERBS = {
         '--threads': {}, '--json': {}},
     'app': {
         '--clip': dict(help='video file to begin with (default: a bundled clip)'),
-        '--model': dict(default=None, help='bundled name, folder or hub repository of a tokenizer (default: the '
+        '--model': dict(default=None,
+                        help='bundled name, folder or hub repository of a tokenizer (default: the '
                                            'bundled ones)'),
         '--port': dict(type=at_least(1), default=7860, help='where the page is served'),
         '--host': dict(help='address to listen at (default: this machine alone)'),
