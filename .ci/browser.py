@@ -51,8 +51,16 @@ class Page:
     def __init__(self, browser):
         self.page, self.errors = browser.new_page(viewport=dict(width=1300, height=1500), accept_downloads=True), []
         self.page.set_default_timeout(1000*WAIT)
-        self.page.on('console', lambda m: self.errors.append(m.text[:300]) if m.type == 'error' else None)
+        self.outside = set()                     # addresses elsewhere that could not be fetched, such as a font
+        self.page.on('console', self.heard)
         self.page.on('pageerror', lambda e: self.errors.append(str(e)[:300]))
+
+    def heard(self, message):
+        "Keep errors; those of other servers apart, for a test machine may have no network."
+        if message.type != 'error': return
+        place = message.location.get('url', '')
+        if message.text.startswith('Failed to load resource') and place.startswith('https://'): self.outside.add(place)
+        else: self.errors.append(f'{message.text[:300]} {place}')
 
     def explorer(self, title):
         "Find an explorer that is shown."
@@ -163,6 +171,7 @@ def in_lab(browser, folder, env, log, shots):
         if bad: sys.exit('FAILED: the notebook holds an error')
         print(f'ok     the notebook ran in {seconds:.0f} s', flush=True)
         for title in EXPLORERS: use(page, title, shots)
+        for o in sorted(page.outside): print(f'note   not fetched: {o}')
         return page.errors
 
 
@@ -177,6 +186,7 @@ def as_page(browser, folder, env, log, shots):
             tab.wait_for(timeout=1000*WAIT)
             tab.click()
             use(page, title, shots)
+        for o in sorted(page.outside): print(f'note   not fetched: {o}')
         return page.errors
 
 
