@@ -41,6 +41,6 @@ setup(
     package_data={'': ['*.mp4', '*.json', '*.safetensors', 'README.md', 'py.typed']},
     include_package_data=False,
     install_requires=cfg['requirements'].split(),
-    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'rivals', 'completion')},
+    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'rivals', 'completion', 'app')},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
 )

@@ -92,12 +92,18 @@ def frozen_bar(out):
         re.search(r'\d+%\||\d+\w* \[', ''.join(data.get('text/plain', ''))))
 
 
+def drop_view(out):
+    "Drop the view of a widget beside a still picture: without its kernel it would show an error in the picture's place."
+    if any(k.startswith('image/') for k in out.get('data', {})): out['data'].pop('application/vnd.jupyter.widget-view+json', None)
+
+
 def tidy(nb):
-    "Drop progress bars from the outputs, for saved they stand still at 0%; fold answers to exercises and hidden cells."
+    "Drop progress bars and views of widgets from the outputs, for saved they stand still; fold answers to exercises and hidden cells."
     nb.get('metadata', {}).pop('jupytext', None)
     for cell in nb['cells']:
         if cell['cell_type'] != 'code': continue
         cell['outputs'] = [o for o in cell['outputs'] if not frozen_bar(o)]
+        for out in cell['outputs']: drop_view(out)
         cell['metadata'] = dict(FOLDED) if answer(cell) or hidden(cell) else {}
     return nb
 

@@ -10,7 +10,9 @@ __all__ = ['TokConfig', 'CoordTok', 'Triplane', 'DiTConfig', 'SiT', 'read_clip',
            'read_triplane', 'save_tokens', 'load_tokens', 'psnr', 'psnr_by_frame', 'ssim', 'ClipSource', 'TrainConfig',
            'new_tokenizer', 'fit', 'evaluate', 'GenConfig', 'LatentSet', 'encode_latents', 'new_dit', 'fit_dit',
            'sample_planes', 'sample_clips', 'measure_clip', 'frechet_distance', 'motion_net', 'open_rival',
-           'check_rival', 'measure_rival', 'summarise', 'table_text']
+           'check_rival', 'measure_rival', 'summarise', 'table_text', 'explore_reads', 'explore_part', 'explore_planes',
+           'explore_samplers', 'explore_rate', 'explore_noise', 'explore_file', 'change_planes', 'Explorer', 'Picture',
+           'build_app']
 
 # %% ../nbs/commands/10_core.ipynb #25f0cbca
 from .config import TokConfig
@@ -35,6 +37,9 @@ from .frechet import frechet_distance, motion_net
 from .codecs import check_rival
 from .rivals import open_rival
 from .compare import measure_rival, summarise, table_text
+from .explore import (Explorer, Picture, change_planes, explore_file, explore_noise, explore_part,
+    explore_planes, explore_rate, explore_reads, explore_samplers)
+from .app import build_app
 
 # %% ../nbs/commands/10_core.ipynb #d7109605
 _all_ = ['TokConfig', 'CoordTok', 'Triplane', 'DiTConfig', 'SiT',
@@ -48,4 +53,6 @@ _all_ = ['TokConfig', 'CoordTok', 'Triplane', 'DiTConfig', 'SiT',
     'ClipSource', 'TrainConfig', 'new_tokenizer', 'fit', 'evaluate',
     'GenConfig', 'LatentSet', 'encode_latents', 'new_dit', 'fit_dit', 'sample_planes', 'sample_clips',
     'measure_clip', 'frechet_distance', 'motion_net',
-    'open_rival', 'check_rival', 'measure_rival', 'summarise', 'table_text']
+    'open_rival', 'check_rival', 'measure_rival', 'summarise', 'table_text',
+    'explore_reads', 'explore_part', 'explore_planes', 'explore_samplers', 'explore_rate', 'explore_noise',
+    'explore_file', 'change_planes', 'Explorer', 'Picture', 'build_app']

@@ -387,6 +387,15 @@ VERBS = {
                            'name all but the last three, which take minutes'),
         '--data': dict(nargs='*', default=[], help='files for the data bench'),
         '--threads': {}, '--json': {}},
+    'app': {
+        '--clip': dict(help='video file to begin with (default: a bundled clip)'),
+        '--model': dict(default=None,
+                        help='bundled name, folder or hub repository of a tokenizer (default: the '
+                                           'bundled ones)'),
+        '--port': dict(type=at_least(1), default=7860, help='where the page is served'),
+        '--host': dict(help='address to listen at (default: this machine alone)'),
+        '--browser': dict(action=argparse.BooleanOptionalAction, default=True,
+                          help='open the page in a browser')},
 }
 
 # %% ../../nbs/commands/03_options.ipynb #8ef2f943
@@ -575,7 +584,7 @@ COMMANDS = {
     'eval':'coordtok.cli:run_eval', 'latents':'coordtok.commands.generate:run_latents',
     'train-dit':'coordtok.commands.generate:run_train_dit',
     'generate':'coordtok.commands.generate:run_generate',
-    'bench':'coordtok.cli:run_benches',
+    'bench':'coordtok.cli:run_benches', 'app':'coordtok.app:run_app',
     'experiments':'coordtok.commands.experiments:run_experiments'}
 
 class _Completion(argparse.Action):

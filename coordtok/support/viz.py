@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'style', 'small_figures', 'show_strip', 'show_strips', 'show_pair', 'show_slices', 'side_by_side', 'play',
-           'show_plane', 'show_planes', 'show_index', 'show_curve', 'save_figure']
+           'plane_colours', 'show_plane', 'show_planes', 'show_index', 'show_curve', 'save_figure']
 
 # %% ../../nbs/support/07_viz.ipynb #34658160
 import base64
@@ -197,7 +197,10 @@ def play(
     return HTML(f'<video width="{width}" controls autoplay loop muted src="{source}"></video>')
 
 # %% ../../nbs/support/07_viz.ipynb #876f8ee3
-def _as_rgb(plane:Tensor, period:tuple[int,int]|None=None) -> np.ndarray:
+def plane_colours(
+    plane:Tensor,                       # Features, h w f
+    period:tuple[int,int]|None=None,    # Rows, columns of a sub-embedding, each of which loses its mean
+) -> np.ndarray:                        # Colours in [0, 1], h w 3
     "Project the features of a plane (h w f) on their three strongest components, as colours in [0, 1]."
     i,j = period or (1, 1)
     x = rearrange(plane.detach().cpu().double(), '(h i) (w j) f -> h w i j f', i=i, j=j)
@@ -230,7 +233,7 @@ def show_plane(
     if plane.ndim != 3: raise ValueError(f'expected a plane (h w f), got {tuple(plane.shape)}')
     if period and any(s % p for s,p in zip(plane.shape, period)):
         raise ValueError(f'plane {tuple(plane.shape[:2])} is not a multiple of period={tuple(period)}')
-    image = _montage(plane) if channels else _as_rgb(plane, period)
+    image = _montage(plane) if channels else plane_colours(plane, period)
     with style():
         width = min(6.4, 2.4 * image.shape[1] / image.shape[0])
         ax = ax or plt.figure(figsize=(width, width * image.shape[0] / image.shape[1] + 0.3),
