@@ -10,7 +10,7 @@ REDO := redo
 endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check lab export readme notebooks experiments redo
+.PHONY: help demo test check lab export readme notebooks experiments browser redo
 
 help:
 	@echo 'make demo       encode a bundled clip into 1280 tokens, decode it, write figures/demo.mp4 and figures/demo.png'
@@ -20,6 +20,7 @@ help:
 	@echo 'make export     write coordtok/ from the notebooks'
 	@echo 'make readme     write README.md from nbs/index.ipynb'
 	@echo 'make experiments SCALE=toy      train what the paper compares and has no row yet; more: ONLY=GLOB POOL=FOLDER LIST=1'
+	@echo 'make browser    use the explorers in a real browser: JupyterLab and coordtok app (needs playwright)'
 	@echo 'make notebooks  run every notebook and keep its new outputs; stops at the first error'
 
 demo: $(DONE)
@@ -42,6 +43,9 @@ readme: $(DONE)
 
 notebooks: $(DONE)
 	@$(BIN)/python .ci/execute.py
+
+browser: $(DONE)
+	@$(BIN)/python .ci/browser.py
 
 experiments: $(DONE)
 	@$(BIN)/coordtok experiments --scale $(or $(SCALE),toy) $(if $(ONLY),--only '$(ONLY)') $(if $(POOL),--pool '$(POOL)') $(if $(HOLDOUT),--holdout $(HOLDOUT)) $(if $(LIST),--list)
