@@ -170,10 +170,10 @@ def film_clock(
     end,fps = min(info.frames, start+(frames or info.frames)),info.fps or 25.
     if len(at)<2 or at[-1]<=0: return FilmClock(fps, None, start/fps, end/fps)
     mean = float((len(at)-1)/at[-1])
-    if abs(mean/fps-1)>.01: fps = mean                                   # the number in the header is rounder
-    even = (at-torch.arange(len(at))/fps).abs().max()<.25/fps
+    def even(rate): return (at-torch.arange(len(at))/rate).abs().max()<.25/rate
+    fps = fps if even(fps) else mean                                     # the number of the header is rounder
     last = float(at[end]) if end<len(at) else float(at[-1])+1/fps
-    return FilmClock(fps, None if even else at[start:end]-at[start], float(at[start]), last)
+    return FilmClock(fps, None if even(fps) else at[start:end]-at[start], float(at[start]), last)
 
 # %% ../../nbs/support/15_films.ipynb #59381821
 class Sound:
