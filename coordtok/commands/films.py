@@ -189,7 +189,7 @@ def model_of(
     "Load the model that a token file needs; a `ValueError` says that it is another one, or where to find it."
     if not name and file.model not in bundled_names():
         raise ValueError(f'{file.path} was made by {file.model} ({file.model_hash}), which is not bundled: '
-                         'pass --model FOLDER')
+                         'pass tok=CoordTok.from_pretrained(folder)')
     tok = load_model(name or file.model)
     if not name and tok.hash!=file.model_hash:                       # bundled under another name since
         for other in bundled_names():

@@ -629,7 +629,8 @@ def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     return p
 
 # %% ../../nbs/commands/03_options.ipynb #6a6ada3d
-_PYTHON = {'save_tokens':'coordtok encode', 'encode_latents':'coordtok latents', ', or use VideoFolder':''}
+_PYTHON = {'save_tokens':'coordtok encode', 'encode_latents':'coordtok latents', ', or use VideoFolder':'',
+           'pass tok=CoordTok.from_pretrained(folder)':'pass --model FOLDER', 'audio=False':'--no-audio'}
 
 def in_words(
     message:str,  # Of an error that was raised in Python

@@ -268,7 +268,7 @@ class TokenReader:
         return max(0, int(torch.searchsorted(times, at+1e-6, right=True))-1)
     def sound(self)->IO[bytes]:  # A file open for reading: Matroska, without pictures
         "Open the sound of the film; only what is read of it is loaded."
-        if not self.has_sound: raise TokenError(f'{self.path} has no sound: encode the film with --audio')
+        if not self.has_sound: raise TokenError(f'{self.path} has no sound: encode the film with audio=True')
         return io.BufferedReader(_Bytes(self.path, 'sound'), 1<<16)
     def check(self,
         tok:CoordTok,    # The tokenizer that is to decode

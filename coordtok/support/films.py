@@ -192,7 +192,7 @@ class Sound:
             raise VideoError(f'{name}: its sound cannot be opened ({cause})') from None
         if not self.box.streams.audio:
             self.box.close()
-            raise VideoError(f'{name} has no sound: leave out --audio')
+            raise VideoError(f'{name} has no sound: leave out audio=True')
         self.name,self.start,self.end,self.stream = name,start,end,self.box.streams.audio[0]
         film = self.box.streams.video[:1]
         self.zero = float((film[0].start_time or 0)*film[0].time_base) if film else 0.
@@ -203,7 +203,7 @@ class Sound:
         return self.stream.codec_context.codec.canonical_name
     def fits(self,
         kind:str,                                              # Ending of a file, such as '.mp4'
-        instead:str='name a .mkv file, or add --no-audio',     # What to do otherwise
+        instead:str='name a .mkv file, or add audio=False',     # What to do otherwise
     )->'Sound':                                                # This one
         "Raise a `VideoError` unless a kind of file can hold this sound."
         formats = {'.mp4':'mp4', '.mov':'mov', '.mkv':'matroska'}
@@ -255,7 +255,7 @@ def copy_sound(
     "Copy the sound of a part of a film; a `VideoError` says that there is none."
     n = 0
     with Sound(path, start, end) as sound, av.open(file, 'w', format='matroska') as box:
-        sound.fits('.mkv', 'leave out --audio').join(box)
+        sound.fits('.mkv', 'leave out audio=True').join(box)
         for n,packet in enumerate(sound.until(float('inf')), 1): box.mux(packet)
-    if not n: raise VideoError(f'{path} has no sound in this part: leave out --audio')
+    if not n: raise VideoError(f'{path} has no sound in this part: leave out audio=True')
     return n
