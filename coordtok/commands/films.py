@@ -116,7 +116,8 @@ def encode_film(
     # no sound? said before the work, not after it
     if audio: Sound(path).__exit__()
     total,done = min(info.frames-start, frames or info.frames),0
-    writer = TokenWriter(to, tok, clock.fps, dtype, bits, layout, clock.times, (info.height,info.width), path.name)
+    writer = TokenWriter(to, tok, clock.fps, dtype, bits, layout, clock.times, (info.height,info.width),
+                         path.name)
     bar = tqdm(total=total, desc='encoding', unit='frame', leave=False, disable=None if progress else True)
     with _stopping(to) as look, bar, writer:
         stream = read_frames(path, frames, layout.picture, start)

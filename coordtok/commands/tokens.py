@@ -281,7 +281,8 @@ class TokenReader:
     def __repr__(self)->str:
         tiles = f' of {self.layout.n_tiles} tiles' if self.layout.n_tiles>1 else ''
         picture = 'x'.join(map(str, self.layout.picture))
-        return (f'TokenReader({self.path.name}: {self.frames} frames of {picture} in {len(self.n_frames)} windows'
+        return (f'TokenReader({self.path.name}: {self.frames} frames of {picture} in {len(self.n_frames)} '
+                'windows'
                 f'{tiles}, {self.dtype}, by {self.model} {self.model_hash})')
 
 class _Bytes(io.RawIOBase):

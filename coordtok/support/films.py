@@ -162,7 +162,7 @@ def film_clock(
     start:int=0,           # First frame
     frames:int|None=None,  # Frames in all; None: to the end
 )->FilmClock:              # Of this part
-    "Read the clock of a part of a film; a `VideoError` says that it cannot be read, or that nothing is there."
+    "Read the clock of a part of a film; a `VideoError` says why not, or that no frame is left."
     info,at = video_info(path, count=True),frame_times(path)
     if start>=info.frames:
         raise VideoError(f'{path} has {info.frames} frames, none is left at start={start}: choose a start '
