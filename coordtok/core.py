@@ -7,12 +7,12 @@ __all__ = ['TokConfig', 'CoordTok', 'Triplane', 'DiTConfig', 'SiT', 'read_clip',
            'VideoError', 'to_float', 'to_uint8', 'bundled_clip', 'bundled_clips', 'synthetic_clip', 'synthetic_batch',
            'MOTIONS', 'play', 'show_strip', 'show_pair', 'show_planes', 'show_slices', 'show_curve', 'show_index',
            'save_figure', 'side_by_side', 'patchify', 'unpatchify', 'grid_index', 'unit_coords', 'gather_patches',
-           'read_triplane', 'save_tokens', 'load_tokens', 'psnr', 'psnr_by_frame', 'ssim', 'ClipSource', 'TrainConfig',
-           'new_tokenizer', 'fit', 'evaluate', 'GenConfig', 'LatentSet', 'encode_latents', 'new_dit', 'fit_dit',
-           'sample_planes', 'sample_clips', 'measure_clip', 'frechet_distance', 'motion_net', 'open_rival',
-           'check_rival', 'measure_rival', 'summarise', 'table_text', 'explore_reads', 'explore_part', 'explore_planes',
-           'explore_samplers', 'explore_rate', 'explore_noise', 'explore_file', 'change_planes', 'Explorer', 'Picture',
-           'build_app']
+           'read_triplane', 'save_tokens', 'load_tokens', 'encode_film', 'decode_film', 'psnr', 'psnr_by_frame', 'ssim',
+           'ClipSource', 'TrainConfig', 'new_tokenizer', 'fit', 'evaluate', 'GenConfig', 'LatentSet', 'encode_latents',
+           'new_dit', 'fit_dit', 'sample_planes', 'sample_clips', 'measure_clip', 'frechet_distance', 'motion_net',
+           'open_rival', 'check_rival', 'measure_rival', 'summarise', 'table_text', 'explore_reads', 'explore_part',
+           'explore_planes', 'explore_samplers', 'explore_rate', 'explore_noise', 'explore_file', 'change_planes',
+           'Explorer', 'Picture', 'build_app']
 
 # %% ../nbs/commands/11_core.ipynb #25f0cbca
 from .config import TokConfig
@@ -27,6 +27,7 @@ from .support.viz import (play, save_figure, show_curve, show_index, show_pair,
     show_planes, show_slices, show_strip, side_by_side)
 from .coords import gather_patches, grid_index, patchify, unit_coords, unpatchify
 from .commands.tokens import load_tokens, save_tokens
+from .commands.films import decode_film, encode_film
 from .metrics import psnr, psnr_by_frame, ssim
 from .support.sources import ClipSource
 from .recipe import TrainConfig, evaluate, fit, new_tokenizer
@@ -48,7 +49,7 @@ _all_ = ['TokConfig', 'CoordTok', 'Triplane', 'DiTConfig', 'SiT',
     'play', 'show_strip', 'show_pair', 'show_planes', 'show_slices', 'show_curve', 'show_index',
     'save_figure', 'side_by_side',
     'patchify', 'unpatchify', 'grid_index', 'unit_coords', 'gather_patches', 'read_triplane',
-    'save_tokens', 'load_tokens',
+    'save_tokens', 'load_tokens', 'encode_film', 'decode_film',
     'psnr', 'psnr_by_frame', 'ssim',
     'ClipSource', 'TrainConfig', 'new_tokenizer', 'fit', 'evaluate',
     'GenConfig', 'LatentSet', 'encode_latents', 'new_dit', 'fit_dit', 'sample_planes', 'sample_clips',

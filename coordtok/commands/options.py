@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MOST_CLIPS', 'SHARED', 'CACHE', 'DRAW', 'FILES', 'STREAM', 'RUN', 'SETS', 'VERBS', 'COMMANDS', 'EXITS', 'definition',
-           'constant', 'summary', 'at_least', 'Field', 'config_fields', 'config_options', 'config_given', 'Parser',
-           'add_options', 'parse', 'model_config', 'load_tokenizer', 'open_cache', 'drawn_as', 'check_output',
-           'check_table', 'check_folder', 'check_input', 'check_files', 'parser', 'in_words', 'main']
+           'constant', 'summary', 'at_least', 'clock_time', 'picture_size', 'Field', 'config_fields', 'config_options',
+           'config_given', 'Parser', 'add_options', 'parse', 'model_config', 'load_tokenizer', 'open_cache', 'drawn_as',
+           'check_output', 'check_table', 'check_folder', 'check_input', 'check_files', 'parser', 'in_words', 'main']
 
 # %% ../../nbs/commands/03_options.ipynb #c60231fb
 import argparse
@@ -76,6 +76,27 @@ def at_least(
             raise argparse.ArgumentTypeError(f'{text} is not a whole number of at least {least}')
         return n
     return whole
+
+def clock_time(
+    text:str,   # Seconds, mm:ss or h:mm:ss; the last part may have decimals
+)->float:       # Seconds
+    "Read a time of a film; argparse shows the sentence where it is none."
+    m = re.fullmatch(r'(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)', text.strip())
+    if not m or m[2] and float(m[3])>=60:
+        raise argparse.ArgumentTypeError(f'{text} is not a time: write seconds, mm:ss or h:mm:ss, such as '
+                                         '12:30')
+    return 3600*int(m[1] or 0)+60*int(m[2] or 0)+float(m[3])
+
+def picture_size(
+    text:str,                 # Pixels of the shorter side, or ROWSxCOLUMNS
+)->int|tuple[int,int]:        # The number, or both
+    "Read the size of a picture; argparse shows the sentence where it is none."
+    m = re.fullmatch(r'([1-9]\d*)(?:[xX]([1-9]\d*))?', text.strip())
+    if not m:
+        raise argparse.ArgumentTypeError(f'{text} is not a size: write the shorter side, such as 256, or '
+                                         'rows and '
+                                         'columns, such as 256x448')
+    return (int(m[1]),int(m[2])) if m[2] else int(m[1])
 
 def _plain(name:str)->str:
     "Read the name of a row."
@@ -234,6 +255,15 @@ VERBS = {
         '--model': {},
         '--start': dict(type=at_least(0), default=0, help='first frame'),
         '--frames': dict(type=at_least(1), help='frames in all (default: to the end)'),
+        '--size': dict(type=picture_size, metavar='SIDE',
+                       help='shorter side of the picture, which keeps its shape, or ROWSxCOLUMNS; as many '
+                            'tiles as '
+                            'that takes (default: one, cut from the centre)'),
+        '--overlap': dict(type=at_least(0), default=0, metavar='FRAMES',
+                          help='that neighbouring clips share, so that one fades into the next'),
+        '--tile-overlap': dict(type=at_least(0), metavar='PIXELS',
+                               help='that neighbouring tiles share, at least (default: an eighth of a tile)'),
+        '--audio': dict(action='store_true', help='copy the sound into the token file, as it is'),
         '--refine': {}, '--own': {},
         '--int8': dict(action='store_true', help='one byte a number'),
         '--bits': dict(type=int, choices=constant('coordtok.rate:BITS'),
@@ -244,6 +274,11 @@ VERBS = {
         'output': dict(help='video file: .mp4, .mkv, .mov or .gif'),
         '--model': dict(default=None,
                         help='folder of the model, if the one named in the file is not bundled'),
+        '--from': dict(type=clock_time, dest='at', default=0., metavar='TIME',
+                       help='where to begin: seconds, mm:ss or h:mm:ss (default: the beginning)'),
+        '--seconds': dict(type=clock_time, metavar='TIME', help='how long (default: to the end)'),
+        '--audio': dict(action=argparse.BooleanOptionalAction,
+                        help='add the sound (default: if the token file has some)'),
         '--precision': {}, '--force': {}},
     'info': {'input': dict(help='video file or token file'), '--json': {}},
     'train': {
@@ -578,7 +613,8 @@ def check_files(
 
 # %% ../../nbs/commands/03_options.ipynb #fb931112
 COMMANDS = {
-    'demo':'coordtok.cli:run_demo', 'encode':'coordtok.cli:run_encode', 'decode':'coordtok.cli:run_decode',
+    'demo':'coordtok.cli:run_demo', 'encode':'coordtok.commands.films:run_encode',
+    'decode':'coordtok.commands.films:run_decode',
     'info':'coordtok.commands.tokens:run_info', 'train':'coordtok.commands.train:run_train',
     'train-rival':'coordtok.commands.train:run_train_rival', 'prepare':'coordtok.commands.train:run_prepare',
     'eval':'coordtok.cli:run_eval', 'latents':'coordtok.commands.generate:run_latents',
@@ -616,7 +652,8 @@ def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     return p
 
 # %% ../../nbs/commands/03_options.ipynb #6a6ada3d
-_PYTHON = {'save_tokens':'coordtok encode', 'encode_latents':'coordtok latents', ', or use VideoFolder':''}
+_PYTHON = {'save_tokens':'coordtok encode', 'encode_latents':'coordtok latents', ', or use VideoFolder':'',
+           'pass tok=CoordTok.from_pretrained(folder)':'pass --model FOLDER', 'audio=False':'--no-audio'}
 
 def in_words(
     message:str,  # Of an error that was raised in Python
@@ -624,7 +661,7 @@ def in_words(
 )->str:           # As someone would say it who types commands
     "Write the names of arguments as the options of a verb: n_frames=28 becomes --frames 28."
     def option(m):
-        word = '--'+dict(n_frames='frames').get(m[1], m[1]).replace('_', '-')
+        word = '--'+dict(n_frames='frames', at='from').get(m[1], m[1]).replace('_', '-')
         if word not in VERBS[verb]: return m[0]
         return word if m[2]=='True' else f'{word} {m[2]}'
     for python,command in _PYTHON.items(): message = message.replace(python, command)
