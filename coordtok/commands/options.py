@@ -243,7 +243,13 @@ VERBS = {
         '--model': dict(default=None,
                         help='folder of the model, if the one named in the file is not bundled'),
         '--precision': {}, '--force': {}},
-    'info': {'input': dict(help='video file or token file'), '--json': {}},
+    'info': {
+        'input': dict(nargs='?', help='video file or token file'),
+        '--system': dict(action='store_true',
+                         help='instead: this machine and what is installed here, for a bug report'),
+        '--licences': dict(action='store_true',
+                           help='instead: the licences of the code, the bundled clips and the weights'),
+        '--json': {}},
     'train': {
         'data': {},
         '--out': dict(help='folder for checkpoints, strips, logs and the model'),
@@ -297,7 +303,8 @@ VERBS = {
         '--workers': dict(help='processes that read clips, for each device'),
         '--results': dict(default='data/results'),
         '--name': dict(help='name of the row (default: made from the model and the refinement)'),
-        '--keep': dict(metavar='FILE', help='file for the numbers of every clip, a JSON line each')},
+        '--keep': dict(metavar='FILE', help='file for the numbers of every clip, a JSON line each'),
+        '--json': {}},
     'latents': {
         'data': {},
         '--out': dict(help='folder for the latents'),
@@ -374,6 +381,10 @@ VERBS = {
                            'name all but the last three, which take minutes'),
         '--data': dict(nargs='*', default=[], help='files for the data bench'),
         '--threads': {}, '--json': {}},
+    'space': {
+        'folder': dict(help='folder for the files of a Space'),
+        '--title': dict(default='coordtok', help='title of the page'),
+        '--force': {}},
 }
 
 # %% ../../nbs/commands/03_options.ipynb #8ef2f943
@@ -545,8 +556,13 @@ def check_files(
 ):
     "Raise a `ValueError` where `input` or `output` cannot be meant, before anything heavy is imported."
     if a.verb not in _READS: return
+    if a.verb=='info':
+        if bool(a.input)+a.system+a.licences!=1:
+            raise ValueError('name a video or a token file, or ask with --system or --licences: '
+                             'one of the three')
+        if a.input: check_input(a.input, 'either')
+        return
     check_input(a.input, _READS[a.verb])
-    if a.verb=='info': return
     kind = Path(a.output).suffix.lower()
     if a.verb=='encode' and kind in _VIDEOS:
         raise ValueError(f'{a.output}: tokens are no video, name the file something.ctok')
@@ -557,12 +573,12 @@ def check_files(
 # %% ../../nbs/commands/03_options.ipynb #fb931112
 COMMANDS = {
     'demo':'coordtok.cli:run_demo', 'encode':'coordtok.cli:run_encode', 'decode':'coordtok.cli:run_decode',
-    'info':'coordtok.commands.tokens:run_info', 'train':'coordtok.commands.train:run_train',
+    'info':'coordtok.commands.info:run_info', 'train':'coordtok.commands.train:run_train',
     'train-rival':'coordtok.commands.train:run_train_rival', 'prepare':'coordtok.commands.train:run_prepare',
     'eval':'coordtok.cli:run_eval', 'latents':'coordtok.commands.generate:run_latents',
     'train-dit':'coordtok.commands.generate:run_train_dit',
     'generate':'coordtok.commands.generate:run_generate',
-    'bench':'coordtok.cli:run_benches'}
+    'bench':'coordtok.cli:run_benches', 'space':'coordtok.commands.space:run_space'}
 
 class _Completion(argparse.Action):
     "Print a script with which a shell completes verbs, options and file names."
