@@ -199,7 +199,8 @@ def run_eval(
     def save(row):
         path = record(a.results, name, model=tok.name, model_hash=tok.hash, **asked, precision=a.precision,
                       seconds=time.perf_counter()-start, **row)
-        print(f'{row["n_clips"]} clips ({row["left_out"]} left out): PSNR {row["psnr"]:.2f} dB, '
+        if a.json: print(path.read_text(encoding='utf-8').strip())
+        else: print(f'{row["n_clips"]} clips ({row["left_out"]} left out): PSNR {row["psnr"]:.2f} dB, '
               f'SSIM {row["ssim"]:.3f}, whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
     evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep, save=save,
                    **own)
@@ -234,9 +235,11 @@ def _compare(a:argparse.Namespace):
                              'folder with --results')
         rows.append(dict(row, name=rival.name))
     if not state.is_main_process: return
-    print(p)
-    print(table_text(rows))
-    if a.table: write_table(a.table, partial(table_text, rows))
+    if a.json: print(json.dumps(rows))
+    else: print(p, table_text(rows), sep='\n')
+    if not a.table: return
+    with redirect_stdout(sys.stderr) if a.json else nullcontext():       # it says where the table is
+        write_table(a.table, partial(table_text, rows))
 
 # %% ../nbs/commands/09_cli.ipynb #8034d80d
 def run_benches(

@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from math import ceil
@@ -420,7 +420,8 @@ def run_eval_generated(
     rows = compare_sets(sets, EvalClips.of(p, files), a.results, p, extractor, a.batch, a.workers,
                         state.is_main_process)
     if not state.is_main_process: return
-    print(p)
-    print(sets_table(rows))
-    for o in sets_notes(rows): print(f'note: {o}')
-    if a.table: write_table(a.table, partial(sets_table, rows))
+    if a.json: print(json.dumps(rows))
+    else: print(p, sets_table(rows), *(f'note: {o}' for o in sets_notes(rows)), sep='\n')
+    if not a.table: return
+    with redirect_stdout(sys.stderr) if a.json else nullcontext():       # it says where the table is
+        write_table(a.table, partial(sets_table, rows))

@@ -228,10 +228,10 @@ def run_train(
     "Train a tokenizer; an interrupted run goes on when the same command is typed again."
     train,first = train_config(a),this_process().is_main_process
     name,files,held = begin_train(a)
+    need_clips(a, files)
     tok = start_model(a, train)
     if a.profile and not (tok.cfg.cosines and not a.init):
         raise ValueError('--profile is for a new model with cosines: add --set cosines=True, or leave it out')
-    need_clips(a, files)
     val,_ = read_clips(held, tok.cfg)
     source = open_source(a, files, tok.cfg, train.augment, first)
     if a.profile: tok = new_tokenizer(profile_of(tok.cfg, some_clips(source, a.profile)), train)
