@@ -52,7 +52,7 @@ BENCHES = {
                          '{pool} --holdout {holdout} --val-max 16 --synthetic 100 --cache {runs}/clips '
                          + _TOY,
                          'enc_layers=0 cross_layers=2 dec_layers=3'),
-    'small': Bench('one GPU, about twenty minutes a run', (128,128,128), (8,16,16), 32, 16, 512, 8, 5000, 1024,
+    'small': Bench('one GPU, twenty minutes a run', (128,128,128), (8,16,16), 32, 16, 512, 8, 5000, 1024,
                    _FILES + ' --recipe ablation_phase1 --model S --batch 16 --adam-lr 0.0002', parts=2),
     'paper': Bench('eight GPUs, days', (128,128,128), (8,16,16), 32, 16, 1024, 16, 200_000, 1024,
                    _FILES + ' --recipe ablation_phase1 --model L', parts=2)}
@@ -84,7 +84,8 @@ EXPERIMENTS = {
         ('base', 'early'), 2),
     'samplers': Experiment(
         'Do random patches teach more than whole frames? (Table 4)', 'toy',
-        {'patches': {}, 'frames': dict(sampler='frames'), 'half': dict(share=.5), 'tubes': dict(sampler='tubes')},
+        {'patches': {}, 'frames': dict(sampler='frames'), 'half': dict(share=.5),
+         'tubes': dict(sampler='tubes')},
         ('patches', 'tubes')),
     'cosines': Experiment(
         'What does each part of a start from cosines bring?', 'natural-toy',
