@@ -248,10 +248,14 @@ def run_experiments(
     if not runs:
         raise ValueError(f'--only {a.only} matches no experiment: there are {", ".join(EXPERIMENTS)}')
     if a.scale!='toy' or a.list:
+        left,checked = {r.name for r in _left(runs, Path(a.results))[0]},set()
         for r in runs:
+            print(f'# {r.name}: {"no row yet" if r.name in left else "done"}')
             print('accelerate launch -m coordtok.cli' if a.scale=='paper' else 'coordtok',
                   shlex.join(r.words))
-            if a.scale!='toy': print('#', check_run(r), flush=True)
+            arm = r.name.rpartition('_s')[0]                                # its seeds differ in nothing else
+            if a.scale!='toy' and not a.list and arm not in checked: print('#', check_run(r), flush=True)
+            checked.add(arm)
         return 0
     print(state_of(runs, a.results))
     left,_ = _left(runs, Path(a.results))

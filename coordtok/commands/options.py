@@ -262,7 +262,7 @@ VERBS = {
                             'tiles as '
                             'that takes (default: one, cut from the centre)'),
         '--overlap': dict(type=at_least(0), default=0, metavar='FRAMES',
-                          help='that neighbouring clips share, so that one fades into the next'),
+                          help='frames that neighbouring clips share, so that one fades into the next'),
         '--tile-overlap': dict(type=at_least(0), metavar='PIXELS',
                                help='that neighbouring tiles share, at least (default: an eighth of a tile)'),
         '--audio': dict(action='store_true', help='copy the sound into the token file, as it is'),
@@ -317,7 +317,8 @@ VERBS = {
                         help='size of models, clips and budgets; small and paper print commands and check '
                              'them'),
         '--only': dict(default='*', metavar='GLOB', help='names of experiments or of their arms'),
-        '--list': dict(action='store_true', help='print the commands, run nothing'),
+        '--list': dict(action='store_true',
+                       help='print the commands and which are done; run and check nothing'),
         '--pool': dict(help='folder of real videos, for the experiments that need them'),
         '--holdout': dict(nargs='+', metavar='GLOB', default=['*0.*','*5.*'],
                           help='names of files in the pool to measure on, not to train on'),
@@ -661,7 +662,8 @@ COMMANDS = {
     'decode':'coordtok.commands.films:run_decode',
     'info':'coordtok.commands.info:run_info', 'train':'coordtok.commands.train:run_train',
     'train-rival':'coordtok.commands.train:run_train_rival',
-    'experiments':'coordtok.commands.experiments:run_experiments', 'prepare':'coordtok.commands.train:run_prepare',
+    'experiments':'coordtok.commands.experiments:run_experiments',
+    'prepare':'coordtok.commands.train:run_prepare',
     'eval':'coordtok.cli:run_eval', 'latents':'coordtok.commands.generate:run_latents',
     'train-dit':'coordtok.commands.generate:run_train_dit',
     'generate':'coordtok.commands.generate:run_generate',
