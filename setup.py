@@ -28,12 +28,12 @@ setup(
     author=cfg['author'],
     author_email=cfg['author_email'],
     url=url,
-    project_urls={'Source': url, 'Changes': f'{url}/blob/{cfg["branch"]}/CHANGELOG.md', 'Issues': f'{url}/issues',
+    project_urls={'Source': url, 'Changes': f'{url}/blob/{cfg["branch"]}/CHANGELOG.md', 'Issues': f'{url}/issues', 'Licences': f'{url}/blob/{cfg["branch"]}/NOTICE',
                   'Course': f'{url}/blob/{cfg["branch"]}/nbs/index.ipynb'},
     keywords=cfg['keywords'],
     classifiers=['Development Status :: 3 - Alpha', 'Environment :: Console', 'Framework :: Jupyter',
                  'Intended Audience :: Education', 'Intended Audience :: Science/Research', 'Operating System :: OS Independent',
-                 *(f'Programming Language :: Python :: 3.{k}' for k in range(10, 14)),
+                 *(f'Programming Language :: Python :: 3.{k}' for k in range(10, 15)),
                  'Topic :: Multimedia :: Video', 'Topic :: Scientific/Engineering :: Artificial Intelligence', 'Typing :: Typed'],
     python_requires=f">={cfg['min_python']}",
     # clips and weights lie in folders without modules: namespace packages, for setuptools
@@ -41,6 +41,6 @@ setup(
     package_data={'': ['*.mp4', '*.json', '*.safetensors', 'README.md', 'py.typed']},
     include_package_data=False,
     install_requires=cfg['requirements'].split(),
-    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'rivals', 'completion', 'app')},
+    extras_require={k.removesuffix('_requirements'): v.split() for k, v in cfg.items() if k.endswith('_requirements')},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
 )

@@ -231,7 +231,46 @@ def no_machine_paths():
     return found
 
 
-CHECKS = export_in_sync, notebooks_clean, notebooks_readable, lessons_lead_on, readme_in_sync, arrows_point_down, lint, documented, no_machine_paths
+def project_files():
+    "workflows and issue forms parse, actions are pinned to major versions, every Python that setup.py names is tested"
+    import yaml
+    found, files = [], sorted((ROOT/'.github').rglob('*.yml'))
+    read = {p.relative_to(ROOT/'.github').as_posix(): yaml.safe_load(p.read_text(encoding='utf-8')) for p in files}
+    for name, o in read.items():
+        if not name.startswith('workflows/'): continue
+        for job, how in o['jobs'].items():
+            if not (how.get('runs-on') and how.get('timeout-minutes') and how.get('steps')): found.append(f'{name}: {job} lacks runs-on, timeout-minutes or steps')
+            if how.get('needs', job) not in o['jobs']: found.append(f'{name}: {job} needs {how["needs"]}, which is no job')
+            for uses in (s['uses'] for s in how['steps'] if 'uses' in s):
+                if not re.fullmatch(r'[\w.-]+/[\w.-]+@(v|release/v)\d+', uses): found.append(f'{name}: {uses} is not pinned to a major version')
+        if o.get('permissions') != {'contents': 'read'}: found.append(f'{name}: begins with other permissions than reading')
+    tested = read['workflows/test.yml']['jobs']['notebooks']['strategy']['matrix']['python']
+    named = re.search(r'range\((\d+), (\d+)\)', (ROOT/'setup.py').read_text(encoding='utf-8'))
+    if tested != [f'3.{k}' for k in range(*map(int, named.groups()))]: found.append(f'the workflow tests Python {tested}, setup.py names others')
+    for name in (n for n in read if n.startswith('ISSUE_TEMPLATE/') and not n.endswith('config.yml')):
+        fields = [f for f in read[name]['body'] if f['type'] != 'markdown']
+        if len({f['id'] for f in fields}) != len(fields) or not all(f['attributes']['label'] for f in fields):
+            found.append(f'{name}: a field has no label or no id of its own')
+    if 'coordtok info --system' not in (ROOT/'.github/ISSUE_TEMPLATE/bug.yml').read_text(encoding='utf-8'): found.append('bug.yml does not ask for coordtok info --system')
+    return found
+
+
+def versions_agree():
+    "settings.ini, the package, CITATION.cff, CHANGELOG.md and the tags agree on the version"
+    import notes
+    version, found = notes.settings()['version'], []
+    inside = re.search(r'__version__ *= *["\'](.+?)["\']', (LIB/'__init__.py').read_text(encoding='utf-8'))[1]
+    cited = re.search(r'^version: *(\S+)', (ROOT/'CITATION.cff').read_text(encoding='utf-8'), re.M)[1]
+    said = [k for k in notes.sections((ROOT/'CHANGELOG.md').read_text(encoding='utf-8')) if k != 'Unreleased']
+    for name, other in {'coordtok/__init__.py': inside, 'CITATION.cff': cited, 'the newest section of CHANGELOG.md': said[0]}.items():
+        if other != version: found.append(f'{name} says {other}, settings.ini {version}')
+    tags = subprocess.run(['git', 'tag', '--list', 'v*'], capture_output=True, text=True).stdout.split()
+    found += [f'the tag {t} has no section in CHANGELOG.md' for t in tags if t[1:] not in said]
+    def number(v): return [int(k) for k in re.findall(r'\d+', v)]
+    return found + [f'the tag {t} is newer than {version}' for t in tags if number(t) > number(version)]
+
+
+CHECKS = export_in_sync, notebooks_clean, notebooks_readable, lessons_lead_on, readme_in_sync, arrows_point_down, lint, documented, no_machine_paths, project_files, versions_agree
 
 
 def run_one(path):

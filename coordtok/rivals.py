@@ -7,6 +7,7 @@ __all__ = ['PAPER_SYSTEMS', 'OPENERS', 'PAPER_SHAPES', 'Ours', 'Pieces', 'vae_ra
            'open_rival', 'Shape', 'paper_tokens', 'rival_table']
 
 # %% ../nbs/43_rivals.ipynb #0e37857c
+import difflib
 import re
 from collections.abc import Callable
 from math import ceil
@@ -231,8 +232,9 @@ def open_rival(
     if base in rival_names() or base and Path(base).is_dir():
         return Pieces(Ours(CoordTok.from_pretrained(base).to(device), **ways|kw))
     if missing := _missing(name): raise ValueError(missing)
+    near = difflib.get_close_matches(name, rival_names(), 1)
     raise ValueError(f'rival {name!r} is unknown: there are {", ".join(rival_names())}, other budgets, and '
-                     'folders of tokenizers')
+                     f'folders of tokenizers{f"; did you mean {near[0]}?" if near else ""}')
 
 # %% ../nbs/43_rivals.ipynb #a0f5360b
 class Shape(NamedTuple):

@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from math import ceil
@@ -44,6 +44,7 @@ from ..generate import (GenConfig, class_ids, clip_stream, dit_recipe,
     fit_dit, new_dit, tile_clips)
 from coordtok.commands.evaluate import (EvalClips, SampledClips, TensorClips, compare_sets, file_set,
     sets_notes, sets_table)
+from .train import disk_of, steps_done, time_left
 from .memory import dit_memory, memory_advice
 from .options import (MOST_CLIPS, check_folder, check_output, check_table, config_given,
                                        drawn_as,
@@ -163,8 +164,11 @@ def run_train_dit(
     latents,val = open_sets(a)
     dit = start_dit(a, latents, train)
     if first: print(f'{dit}\n{latents}, {len(val) if val else 0} held out', flush=True)
-    if first: print(memory_advice(partial(dit_memory, dit, latents), train, what='latents'), flush=True)
-    history = fit_dit(dit, latents, train, a.out, val, first, None if a.tracker=='none' else a.tracker)
+    if first:
+        print(memory_advice(partial(dit_memory, dit, latents), train, what='latents'), disk_of(dit, train),
+                    sep='\n', flush=True)
+    with time_left(dit, train, steps_done(a.out)) if first and not train.compile else nullcontext():
+        history = fit_dit(dit, latents, train, a.out, val, first, None if a.tracker=='none' else a.tracker)
     if first: finish_dit(a, dit, train, latents, history)
 
 # %% ../../nbs/commands/05_generate.ipynb #f8c0ea6c
@@ -187,11 +191,13 @@ def finish_dit(
     last,known = history[-1],latents.manifest
     data = {k:v for k,v in known.items() if k!='tok'}
     data['data'] = {k:v for k,v in known['data'].items() if k!='classes'}
-    row = dict(scale=a.model, recipe=a.recipe, dit=asdict(dit.cfg), params=dit.n_params, train=asdict(train),
+    row = dict(model_hash=dit.saved_hash(torch.float16), scale=a.model, recipe=a.recipe, dit=asdict(dit.cfg),
+               params=dit.n_params, train=asdict(train),
                latents=data, val=a.val, loss=last['loss'], held_out=last.get('held_out'),
                seconds=last['seconds'], draws_per_second=train.total*train.batch/last['seconds'],
                waiting=last['waiting'], skipped=last['skipped'], history=history)
     path = record(a.results or a.out, a.name or Path(a.out).resolve().name, **row)
+    dit.save_pretrained(Path(a.out)/'model', dtype=torch.float16, rows=path)             # a card with the row
     print(f'{row["draws_per_second"]:.1f} samples a second, '
           f'{row["waiting"]:.0%} of the time waiting for them; '
           f'model in {Path(a.out)/"model"}, row in {path}; loss {last["loss"]:.3f}'
@@ -414,7 +420,8 @@ def run_eval_generated(
     rows = compare_sets(sets, EvalClips.of(p, files), a.results, p, extractor, a.batch, a.workers,
                         state.is_main_process)
     if not state.is_main_process: return
-    print(p)
-    print(sets_table(rows))
-    for o in sets_notes(rows): print(f'note: {o}')
-    if a.table: write_table(a.table, partial(sets_table, rows))
+    if a.json: print(json.dumps(rows))
+    else: print(p, sets_table(rows), *(f'note: {o}' for o in sets_notes(rows)), sep='\n')
+    if not a.table: return
+    with redirect_stdout(sys.stderr) if a.json else nullcontext():       # it says where the table is
+        write_table(a.table, partial(sets_table, rows))

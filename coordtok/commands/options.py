@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MOST_CLIPS', 'SHARED', 'CACHE', 'DRAW', 'FILES', 'STREAM', 'RUN', 'SETS', 'VERBS', 'COMMANDS', 'EXITS', 'definition',
-           'constant', 'summary', 'at_least', 'Field', 'config_fields', 'config_options', 'config_given', 'Parser',
-           'add_options', 'parse', 'model_config', 'load_tokenizer', 'open_cache', 'drawn_as', 'check_output',
-           'check_table', 'check_folder', 'check_input', 'check_files', 'parser', 'in_words', 'main']
+           'constant', 'summary', 'at_least', 'clock_time', 'picture_size', 'Field', 'config_fields', 'config_options',
+           'config_given', 'Parser', 'add_options', 'parse', 'model_config', 'load_tokenizer', 'open_cache', 'drawn_as',
+           'check_output', 'check_table', 'check_folder', 'check_input', 'check_names', 'check_files', 'parser',
+           'in_words', 'main']
 
 # %% ../../nbs/commands/03_options.ipynb #c60231fb
 import argparse
@@ -76,6 +77,27 @@ def at_least(
             raise argparse.ArgumentTypeError(f'{text} is not a whole number of at least {least}')
         return n
     return whole
+
+def clock_time(
+    text:str,   # Seconds, mm:ss or h:mm:ss; the last part may have decimals
+)->float:       # Seconds
+    "Read a time of a film; argparse shows the sentence where it is none."
+    m = re.fullmatch(r'(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)', text.strip())
+    if not m or m[2] and float(m[3])>=60:
+        raise argparse.ArgumentTypeError(f'{text} is not a time: write seconds, mm:ss or h:mm:ss, such as '
+                                         '12:30')
+    return 3600*int(m[1] or 0)+60*int(m[2] or 0)+float(m[3])
+
+def picture_size(
+    text:str,                 # Pixels of the shorter side, or ROWSxCOLUMNS
+)->int|tuple[int,int]:        # The number, or both
+    "Read the size of a picture; argparse shows the sentence where it is none."
+    m = re.fullmatch(r'([1-9]\d*)(?:[xX]([1-9]\d*))?', text.strip())
+    if not m:
+        raise argparse.ArgumentTypeError(f'{text} is not a size: write the shorter side, such as 256, or '
+                                         'rows and '
+                                         'columns, such as 256x448')
+    return (int(m[1]),int(m[2])) if m[2] else int(m[1])
 
 def _plain(name:str)->str:
     "Read the name of a row."
@@ -155,7 +177,7 @@ SHARED = {
     '--results': dict(help='folder for the row'),
     '--name': dict(type=_plain, help='name of the row'),
     '--force': dict(action='store_true', help='replace the output if it is there'),
-    '--json': dict(action='store_true', help='print one JSON object, for other programs'),
+    '--json': dict(action='store_true', help='print JSON, for other programs'),
 }
 CACHE = {
     '--cache': dict(help='folder for decoded files, shared by all processes and runs'),
@@ -225,7 +247,8 @@ _SOLVERS = constant('coordtok.generate:SOLVERS')
 VERBS = {
     'demo': {
         '--model': {},
-        '--clip': dict(default='orbit', help='which bundled clip: bounce, orbit, pendulum, zoom'),
+        '--clip': dict(default='orbit', choices=['bounce','orbit','pendulum','zoom'],
+                       help='which bundled clip'),
         '--out': dict(required=False, default='figures', help='folder for the results'),
         '--refine': {}},
     'encode': {
@@ -234,6 +257,15 @@ VERBS = {
         '--model': {},
         '--start': dict(type=at_least(0), default=0, help='first frame'),
         '--frames': dict(type=at_least(1), help='frames in all (default: to the end)'),
+        '--size': dict(type=picture_size, metavar='SIDE',
+                       help='shorter side of the picture, which keeps its shape, or ROWSxCOLUMNS; as many '
+                            'tiles as '
+                            'that takes (default: one, cut from the centre)'),
+        '--overlap': dict(type=at_least(0), default=0, metavar='FRAMES',
+                          help='that neighbouring clips share, so that one fades into the next'),
+        '--tile-overlap': dict(type=at_least(0), metavar='PIXELS',
+                               help='that neighbouring tiles share, at least (default: an eighth of a tile)'),
+        '--audio': dict(action='store_true', help='copy the sound into the token file, as it is'),
         '--refine': {}, '--own': {},
         '--int8': dict(action='store_true', help='one byte a number'),
         '--bits': dict(type=int, choices=constant('coordtok.rate:BITS'),
@@ -244,8 +276,19 @@ VERBS = {
         'output': dict(help='video file: .mp4, .mkv, .mov or .gif'),
         '--model': dict(default=None,
                         help='folder of the model, if the one named in the file is not bundled'),
+        '--from': dict(type=clock_time, dest='at', default=0., metavar='TIME',
+                       help='where to begin: seconds, mm:ss or h:mm:ss (default: the beginning)'),
+        '--seconds': dict(type=clock_time, metavar='TIME', help='how long (default: to the end)'),
+        '--audio': dict(action=argparse.BooleanOptionalAction,
+                        help='add the sound (default: if the token file has some)'),
         '--precision': {}, '--force': {}},
-    'info': {'input': dict(help='video file or token file'), '--json': {}},
+    'info': {
+        'input': dict(nargs='?', help='video file or token file'),
+        '--system': dict(action='store_true',
+                         help='instead: this machine and what is installed here, for a bug report'),
+        '--licences': dict(action='store_true',
+                           help='instead: the licences of the code, the bundled clips and the weights'),
+        '--json': {}},
     'train': {
         'data': {},
         '--out': dict(help='folder for checkpoints, strips, logs and the model'),
@@ -310,7 +353,8 @@ VERBS = {
         '--workers': dict(help='processes that read clips, for each device'),
         '--results': dict(default='data/results'),
         '--name': dict(help='name of the row (default: made from the model and the refinement)'),
-        '--keep': dict(metavar='FILE', help='file for the numbers of every clip, a JSON line each')},
+        '--keep': dict(metavar='FILE', help='file for the numbers of every clip, a JSON line each'),
+        '--json': {}},
     'latents': {
         'data': {},
         '--out': dict(help='folder for the latents'),
@@ -396,6 +440,10 @@ VERBS = {
         '--host': dict(help='address to listen at (default: this machine alone)'),
         '--browser': dict(action=argparse.BooleanOptionalAction, default=True,
                           help='open the page in a browser')},
+    'space': {
+        'folder': dict(help='folder for the files of a Space'),
+        '--title': dict(default='coordtok', help='title of the page'),
+        '--force': {}},
 }
 
 # %% ../../nbs/commands/03_options.ipynb #8ef2f943
@@ -407,9 +455,19 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 def _nearest(word:str, known)->str:
     "Ask whether another word was meant: one that begins with it, holds it, or looks alike."
-    near = [k for k in known if k.startswith(word) or word.strip('-') in k.strip('-').split('-')[1:]]
+    near = [k for k in known if k.startswith(word) or word.strip('-') in re.split('[-_]', k.strip('-'))[1:]]
     near = near or difflib.get_close_matches(word, list(known), 1)
     return f': did you mean {" or ".join(near)}?' if near else ''
+
+# options of other programs, and what does the same here
+_ELSEWHERE = {
+    '--epochs':'--steps counts optimizer steps',
+    '--frames':'--set clip=16,128,128 makes a model of 16 frames',
+    '--size':'--set clip=128,64,64 makes a model of 64x64 pixels',
+    '--resume':'typing the same command again continues a run',
+    '--device':'CUDA_VISIBLE_DEVICES chooses a GPU, and ACCELERATE_USE_CPU=true the CPU',
+    '--gpu':'a GPU is used where there is one, and accelerate launch uses several',
+    '--output':'the output follows the input, without an option', '--quiet':'redirect the bars: 2> log.txt'}
 
 class Parser(argparse.ArgumentParser):
     "Say in one sentence what is wrong with the words, and which word may have been meant."
@@ -426,7 +484,9 @@ class Parser(argparse.ArgumentParser):
             known = VERBS.get(getattr(a, 'verb', None) or self.prog.split()[-1], {})
             option = next((o for o in rest if o.startswith('-')), rest[0])
             self.prog = f'coordtok {a.verb}' if hasattr(a, 'verb') else self.prog
-            self.error(f'there is no option {option}{_nearest(option.partition("=")[0], known)}'
+            word = option.partition('=')[0]
+            meant = f': {_ELSEWHERE[word]}' if word in _ELSEWHERE else _nearest(word, known)
+            self.error(f'there is no option {option}{meant}'
                        if option.startswith('-') else f'{" ".join(rest)}: more words than are wanted')
         return a
 
@@ -459,7 +519,8 @@ def model_config(
     for c in changes:
         k,_,v = c.partition('=')
         if k not in known or not v:
-            raise ValueError(f'--set {c}: write name=value with a name from {", ".join(known)}')
+            raise ValueError(f'--set {c}: write name=value with a name from {", ".join(known)}'
+                             f'{_nearest(k, known) if v else ""}')
         try: kw[k] = ast.literal_eval(v)
         except (ValueError, SyntaxError): kw[k] = v
     try: return getattr(kind, preset)(**kw)
@@ -547,6 +608,7 @@ def check_input(
     wanted:str,         # 'video', 'tokens' or 'either'
 ):
     "Raise a `ValueError` unless the file is there and, by its name, of the kind that is wanted."
+    if '://' in str(path): raise ValueError(f'{path} is an address: download the file, then name it')
     path = Path(path)
     if path.is_dir(): raise ValueError(f'{path} is a folder: name one file in it')
     if not path.exists():
@@ -562,13 +624,30 @@ def check_input(
 _READS = dict(encode='video', decode='tokens', info='either')     # what the verbs with an `input` read
 _WRITES = '.mp4','.mkv','.mov','.gif'
 
+def check_names(
+    a:argparse.Namespace,  # Parsed options
+):
+    "Raise a `ValueError` for a name that is nearly that of a bundled model, before PyTorch is imported."
+    known = [p.parent.name for p in Path(coordtok.__file__).parent.glob('pretrained/*/model.safetensors')]
+    for option in ('model','init','tokenizer'):
+        name = getattr(a, option, None)
+        preset = 'choices' in VERBS[a.verb].get(f'--{option}', {})
+        if preset or not isinstance(name, str) or name in known or Path(name).exists(): continue
+        if meant := difflib.get_close_matches(name, known, 1):
+            raise ValueError(f'--{option} {name}: there is no model of that name: did you mean {meant[0]}?')
+
 def check_files(
     a:argparse.Namespace,  # Parsed options
 ):
     "Raise a `ValueError` where `input` or `output` cannot be meant, before anything heavy is imported."
     if a.verb not in _READS: return
+    if a.verb=='info':
+        if bool(a.input)+a.system+a.licences!=1:
+            raise ValueError('name a video or a token file, or ask with --system or --licences: '
+                             'one of the three')
+        if a.input: check_input(a.input, 'either')
+        return
     check_input(a.input, _READS[a.verb])
-    if a.verb=='info': return
     kind = Path(a.output).suffix.lower()
     if a.verb=='encode' and kind in _VIDEOS:
         raise ValueError(f'{a.output}: tokens are no video, name the file something.ctok')
@@ -578,13 +657,15 @@ def check_files(
 
 # %% ../../nbs/commands/03_options.ipynb #fb931112
 COMMANDS = {
-    'demo':'coordtok.cli:run_demo', 'encode':'coordtok.cli:run_encode', 'decode':'coordtok.cli:run_decode',
-    'info':'coordtok.commands.tokens:run_info', 'train':'coordtok.commands.train:run_train',
+    'demo':'coordtok.cli:run_demo', 'encode':'coordtok.commands.films:run_encode',
+    'decode':'coordtok.commands.films:run_decode',
+    'info':'coordtok.commands.info:run_info', 'train':'coordtok.commands.train:run_train',
     'train-rival':'coordtok.commands.train:run_train_rival', 'prepare':'coordtok.commands.train:run_prepare',
     'eval':'coordtok.cli:run_eval', 'latents':'coordtok.commands.generate:run_latents',
     'train-dit':'coordtok.commands.generate:run_train_dit',
     'generate':'coordtok.commands.generate:run_generate',
     'bench':'coordtok.cli:run_benches', 'app':'coordtok.app:run_app',
+    'space':'coordtok.commands.space:run_space',
     'experiments':'coordtok.commands.experiments:run_experiments'}
 
 class _Completion(argparse.Action):
@@ -616,7 +697,9 @@ def parser()->argparse.ArgumentParser:  # With one subcommand a verb
     return p
 
 # %% ../../nbs/commands/03_options.ipynb #6a6ada3d
-_PYTHON = {'save_tokens':'coordtok encode', 'encode_latents':'coordtok latents', ', or use VideoFolder':''}
+_PYTHON = {'save_tokens':'coordtok encode', 'encode_latents':'coordtok latents', ', or use VideoFolder':'',
+           'or set synthetic':'or add --synthetic 100',
+           'pass tok=CoordTok.from_pretrained(folder)':'pass --model FOLDER', 'audio=False':'--no-audio'}
 
 def in_words(
     message:str,  # Of an error that was raised in Python
@@ -624,12 +707,13 @@ def in_words(
 )->str:           # As someone would say it who types commands
     "Write the names of arguments as the options of a verb: n_frames=28 becomes --frames 28."
     def option(m):
-        word = '--'+dict(n_frames='frames').get(m[1], m[1]).replace('_', '-')
-        if word not in VERBS[verb]: return m[0]
-        return word if m[2]=='True' else f'{word} {m[2]}'
+        word = '--'+dict(n_frames='frames', at='from').get(m[1], m[1]).replace('_', '-')
+        if word not in VERBS[verb] or m[0]=='name=value': return m[0]
+        value = re.sub("[(),']", ' ', m[2]).split()                 # 'constant' and (5,) as one types them
+        return ' '.join([word, *(value if value!=['True'] else [])])
     for python,command in _PYTHON.items(): message = message.replace(python, command)
     message = re.sub(r'load it with \w+\.from_pretrained', 'name another model', message)
-    return re.sub(r"(?<![\w.-])(\w+)=('?[\w.+-]+'?)", option, message)
+    return re.sub(r"(?<![\w.-])(\w+)=('[^' ]*'|\([\d., ]+\)|[\w.+-]+)", option, message)
 
 def main(
     argv:list[str]|None=None,  # Words after the program's name; None takes the real ones
@@ -639,7 +723,11 @@ def main(
     warnings.formatwarning = lambda message, *_, **__: f'coordtok: {message}\n'
     try:
         check_files(a)
+        check_names(a)
         return pkgutil.resolve_name(COMMANDS[a.verb])(a) or 0
+    except BrokenPipeError:                                   # who was reading, such as head, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)          # nor is there anyone for what is left
+        return 1
     except (ValueError, OSError, ImportError, FloatingPointError, RuntimeError) as e:
         print(f'coordtok: {in_words(str(e), a.verb)}', file=sys.stderr)
         return 1

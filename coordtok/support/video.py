@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXTENSIONS', 'to_float', 'to_uint8', 'hold_until', 'resize_clip', 'VideoError', 'write_clip', 'frame_times',
-           'count_frames', 'VideoInfo', 'video_info', 'read_clip', 'read_list', 'video_files', 'frame_counts',
-           'VideoFolder']
+           'count_frames', 'VideoInfo', 'video_info', 'read_clip', 'read_frames', 'read_list', 'video_files',
+           'frame_counts', 'VideoFolder']
 
 # %% ../../nbs/support/05_video.ipynb #6e4dc5af
 import gc, json, os, warnings
@@ -100,18 +100,25 @@ def _new_file(path:Path):
                          'and a name in .mp4, .mkv, .mov or .gif') from None
 
 # %% ../../nbs/support/05_video.ipynb #eec4f03a
-def _write_h264(path:Path, frames:Iterator[np.ndarray], fps:float, crf:int):
-    "Encode frames (h w 3 uint8) with x264, one at a time."
+_TICK = Fraction(1, 90_000)      # of a clock that frames of any rate can follow
+
+def _write_h264(path:Path, frames:Iterator[np.ndarray], fps:float, crf:int, times=None, sound=None):
+    "Encode frames (h w 3 uint8) with x264, one at a time; the sound goes in beside the frames it belongs to."
     first = next(frames)
     h, w = first.shape[:2]
     with av.open(str(path), 'w') as box:
         stream = box.add_stream('libx264', rate=Fraction(fps).limit_denominator(60_000),
                                 options={'crf': str(crf)})
         stream.width, stream.height, stream.pix_fmt = w+w%2, h+h%2, 'yuv420p'
-        for f in chain([first], frames):
-            f = np.pad(f, ((0, h%2), (0, w%2), (0, 0)), mode='edge')
-            box.mux(stream.encode(av.VideoFrame.from_ndarray(f, 'rgb24')))
+        if times is not None: stream.codec_context.time_base = _TICK
+        if sound is not None: sound.join(box)
+        for k, f in enumerate(chain([first], frames)):
+            f = av.VideoFrame.from_ndarray(np.pad(f, ((0, h%2), (0, w%2), (0, 0)), mode='edge'), 'rgb24')
+            if times is not None: f.pts, f.time_base = round(float(times[k])/_TICK), _TICK
+            box.mux(stream.encode(f))
+            if sound is not None: box.mux(sound.until(k/fps if times is None else float(times[k])))
         box.mux(stream.encode())
+        if sound is not None: box.mux(sound.until(float('inf')))
 
 # %% ../../nbs/support/05_video.ipynb #3f53d535
 def _write_gif(path:Path, frames:Iterator[np.ndarray], fps:float):
@@ -141,6 +148,8 @@ def write_clip(
     clip:Tensor|Iterable[Tensor],  # One clip, t h w 3, uint8 or float in [-1, 1]; or several in a row
     fps:float=25,                  # Frames per second
     crf:int=16,                    # Quality of H.264: 0 is lossless, 16 looks so, 28 is small
+    times:Sequence[float]|None=None,  # Seconds at which each frame appears, in place of a constant rate
+    sound=None,  # A `coordtok.support.films.Sound` to copy in; times and sound are not for .gif
 ) -> Path:                         # The file
     "Write a clip to a file; a `ValueError` says what is wrong with the clip, a `VideoError` with the file."
     path, clips = Path(path), [clip] if isinstance(clip, (Tensor, np.ndarray)) else clip
@@ -152,7 +161,7 @@ def write_clip(
     frames = chain(head, chain.from_iterable(parts))
     with _new_file(path) as part:
         if path.suffix.lower() == '.gif': _write_gif(part, frames, fps)
-        else: _write_h264(part, frames, fps, crf)
+        else: _write_h264(part, frames, fps, crf, times, sound)
     return path
 
 # %% ../../nbs/support/05_video.ipynb #5a5333a9
@@ -429,6 +438,20 @@ def read_clip(
         raise VideoError(f'{path} changes its frame size midway: pass a size')
     # not torch.cat, which waits for all cores of a busy machine
     return torch.from_numpy(np.concatenate([p.numpy() for p in parts]))
+
+# %% ../../nbs/support/05_video.ipynb #91a203e3
+def read_frames(
+    path:str|os.PathLike,                # A video file
+    n_frames:int|None=None,              # Frames at most; None reads to the end
+    size:int|tuple[int,int]|None=128,    # As in `resize_clip`; None keeps the file's size
+    start:int=0,                         # First frame, counted from 0 in display order
+    crop:bool=True,                      # As in `resize_clip`
+) -> Iterator[Tensor]:                   # Frames, each 1 h w 3 uint8
+    "Read a file frame by frame, with few in memory; raises `VideoError` with file, cause and remedy."
+    _check_span(n_frames, size, start, 1, 'pyav')
+    path = _check_file(path)
+    fit = (lambda o: o) if size is None else partial(resize_clip, size=size, crop=crop)
+    return _map_ahead(lambda o: fit(_pixels(o)), _pyav_frames(path, start, 1, n_frames))
 
 # %% ../../nbs/support/05_video.ipynb #8f28fb56
 EXTENSIONS = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv', '.flv', '.gif')

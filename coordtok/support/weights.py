@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['RELEASED', 'WeightsError', 'weights_hash', 'kept_hash', 'atomic_save', 'save_weights', 'bundled_names',
-           'pretrained_folder', 'released_file', 'load_state', 'model_card', 'saved_name', 'HubModel']
+           'pretrained_folder', 'released_file', 'load_state', 'model_card', 'saved_name', 'rows_of', 'with_results',
+           'HubModel']
 
 # %% ../../nbs/support/10_weights.ipynb #d6ba9f5a
+import difflib
 import hashlib
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from os import replace as move
 from pathlib import Path
@@ -102,8 +105,10 @@ def pretrained_folder(
                 raise WeightsError(f'{name}: {f} is missing; give a folder written by save_pretrained')
         return folder
     if not re.fullmatch(r'\w[\w.-]*/[\w.-]+', str(name)):
-        raise WeightsError(f'{name}: not a bundled name (there is: {known}) and not a folder; '
-                           'a hub repository is written owner/name')
+        near = difflib.get_close_matches(str(name), bundled_names(), 1)
+        meant = f': did you mean {near[0]}?' if near else ''
+        raise WeightsError(f'{name}: not a bundled name (there is: {known}) and not a folder{meant or ";"}'
+                           f'{"" if meant else " a hub repository is written owner/name"}')
     try: return Path(snapshot_download(str(name), allow_patterns=['config.json','model.safetensors'], **kw))
     except Exception as e:
         raise WeightsError(f'{name}: not a bundled name (there is: {known}), not a folder, '
@@ -208,6 +213,54 @@ def saved_name(
     folder = Path(name).resolve()
     return folder.parent.name if folder.name=='model' else folder.name
 
+# %% ../../nbs/support/10_weights.ipynb #c553f799
+_NUMBERS = 'psnr','psnr_clip','ssim','loss','held_out','generated'   # results that a card shows
+
+def rows_of(
+    fingerprint:str,  # Hash of the model
+    rows:object,      # Rows, or files and folders of rows; one or several of them
+)->list[dict]:        # Those that were measured with these weights
+    "Pick the rows of a model; a `WeightsError` says that there are none."
+    given = [rows] if isinstance(rows, (str,Path,dict)) else list(rows)
+    read = [o for o in given if isinstance(o, dict)]
+    for place in (Path(o) for o in given if not isinstance(o, dict)):
+        for f in sorted(place.glob('*.json')) if place.is_dir() else [place]:
+            try: o = json.loads(f.read_text(encoding='utf-8'))
+            except (OSError,ValueError): o = None
+            if isinstance(o, dict): read.append(dict(name=f.stem)|o)
+    read = [r for r in read if any(r.get(k) is not None for k in _NUMBERS)]
+    found = [r for r in read if fingerprint in [r.get(k) for k in ('model_hash','hash','tok','dit')]]
+    if not found:
+        raise WeightsError(f'none of {len(read)} rows was measured with these weights ({fingerprint}): '
+                           'measure them with coordtok eval, and give the folder of its row')
+    return found
+
+# a field of a row, and what the card calls it
+_SHOWN = dict(name='row', data='data', n_clips='clips', psnr='PSNR, dB', psnr_clip='whole-clip PSNR, dB',
+              ssim='SSIM', loss='loss', held_out='held-out loss', generated='named as asked',
+              seconds='seconds', hardware='machine', commit='commit', date='date')
+_MARKS = '<!-- results: written from rows -->','<!-- end of results -->'
+
+def _shown(o:object)->str:
+    "Write a value of a row: numbers with four digits, paths without their folders."
+    if isinstance(o, float): return f'{o:.4g}'
+    if isinstance(o, (list,tuple)): return ', '.join(map(_shown, o))
+    return str(o).rstrip('/').rpartition('/')[2].replace('|', r'\|')
+
+def with_results(
+    card:str,             # Text of a README.md
+    rows:Sequence[dict],  # Its rows, as from `rows_of`
+)->str:                   # The text with a table
+    "Put a table of rows into a card, in the place of the one that is there."
+    heads = [k for k in _SHOWN if any(r.get(k) is not None for r in rows)]
+    lines = [[_SHOWN[k] for k in heads], ['---']*len(heads),
+             *([_shown(r[k]) if r.get(k) is not None else '' for k in heads] for r in rows)]
+    table = '\n'.join('| '+' | '.join(line)+' |' for line in lines)
+    start,end = _MARKS
+    before,_,rest = card.partition(start)
+    after = rest.partition(end)[2]
+    return f'{before.rstrip()}\n\n{start}\n## Results\n\n{table}\n{end}{after or chr(10)}'
+
 # %% ../../nbs/support/10_weights.ipynb #5a7e0d1d
 class HubModel(PyTorchModelHubMixin):
     "Size, hash, saving and loading, shared by the tokenizer and the diffusion transformer."
@@ -255,19 +308,45 @@ class HubModel(PyTorchModelHubMixin):
         repo_id:str|None=None,             # Where on the hub, owner/name; None means the folder's name
         model_card_kwargs:dict|None=None,  # Passed on to `huggingface_hub` for the README.md
         config:object=None,                # Ignored: the config is always the model's own
+        rows:object=(),                    # Results for the README.md, as in `rows_of`; none are shown
         **kw,                              # As in the mixin's `push_to_hub`: token, private, branch ...
     )->str|None:                           # Address of the commit, if pushed
-        "Write config.json, model.safetensors and, where there is none, README.md; all of them or nothing."
+        """Write config.json, model.safetensors and, where there is none, README.md; all of them or nothing.
+        A `WeightsError` says that no row is of this model."""
         state = _check_state(self, self.state_dict() if state is None else state)
+        found = rows_of(self.saved_hash(dtype, state), rows) if rows else []
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix='.saving-') as new:
             save_weights(Path(new)/'model.safetensors', state, dtype)
             super().save_pretrained(new, config=dict(cfg=asdict(self.cfg)),
                                     model_card_kwargs=model_card_kwargs)
-            if (folder/'README.md').exists(): (Path(new)/'README.md').unlink()
+            card = Path(new)/'README.md'
+            if (folder/'README.md').exists(): card.write_bytes((folder/'README.md').read_bytes())
+            if found:
+                text = with_results(card.read_text(encoding='utf-8'), found)
+                card.write_text(text, encoding='utf-8')
             for f in sorted(Path(new).iterdir(), reverse=True): move(f, folder/f.name)
         if push_to_hub: return self._push(folder, repo_id or folder.name, **kw)
+
+    def saved_hash(self,
+        dtype:torch.dtype|None=None,       # As in `save_pretrained`
+        state:dict[str,Tensor]|None=None,  # As in `save_pretrained`
+    )->str:                                # Sixteen hex digits
+        "Hash the model as it will be when it was saved and loaded again."
+        if dtype is None and state is None: return self.hash
+        state = self.state_dict() if state is None else state
+        return weights_hash(self.cfg, {k:v if dtype is None else v.to(dtype) for k,v in state.items()})
+
+    def push_to_hub(self,
+        repo_id:str,                  # Where on the hub, owner/name
+        rows:object=(),               # Results for the README.md, as in `rows_of`
+        dtype:torch.dtype|None=None,  # As in `save_pretrained`
+        **kw,                         # As in `save_pretrained`, and of the hub: token, private, branch ...
+    )->str:                           # Address of the commit
+        "Upload the model with a card that holds its results; a `WeightsError` says that no row is of it."
+        with tempfile.TemporaryDirectory() as new:
+            return self.save_pretrained(new, dtype, push_to_hub=True, repo_id=repo_id, rows=rows, **kw)
 
     def _push(self, folder:Path, repo_id:str, token=None, private=None, branch=None, **kw)->str:
         "Upload the files of a folder in one commit."
