@@ -32,9 +32,14 @@ NBS, LIB = ROOT/'nbs', ROOT/'coordtok'
 PAGES, SITE = ROOT/'_docs', ROOT/'_site'     # Markdown; the site. Both as the repository is laid out, so that links hold
 GITHUB = f'https://github.com/{course.REPO}'
 ELSEWHERE = {'nbs/index.ipynb': 'index.md', 'README.md': 'index.md'}      # the README is the first page
+PROJECT = 'CHANGELOG.md', 'CONTRIBUTING.md'
 KEPT = 'figures/', 'data/results/'           # folders whose files are part of the site
 MAIN = ['psnr', 'psnr_clip', 'ssim', 'lpips', 'motion distance', 'frechet', 'accuracy', 'tokens', 'bits', 'seconds']
-NAMED = {'support': 'Below the lessons', 'commands': 'Above the lessons'}
+SETTINGS = {'seed', 'threads', 'workers', 'batch', 'n', 'size', 'repeats', 'n_clips', 'left_out', 'n_params', 'amplitude', 'steps', 'guidance',
+            'named_n', 'held_n', 'clips', 'frames', 'pool', 'n_tokens', 'n_scalars', 'pieces', 'lr', 'refine', 'coarsest', 'quality_step',
+            'n_other', 'first_seed', 'drawn_seed', 'draws', 'held_out', 'tried_n', 'data', 'planned'}   # no results
+CONFIGS = {'config', 'train', 'tok', 'recipe', 'dit', 'mini', 'protocol', 'init', 'held', 'draw'}
+NAMED = {'commands': 'Above the lessons', 'support': 'Below the lessons'}
 
 
 # Links
@@ -56,10 +61,9 @@ def relink(text, folder):
     return re.sub(r'(\]\(|src="|href=")([^)"\s]+)', new, text)
 
 
-def outside_code(f, text):
+def outside(code, f, text):
     "Apply a function to what is not code."
-    parts = re.split(r'(^```.*?^```|`[^`\n]+`)', text, flags=re.S | re.M)
-    return ''.join(o if k % 2 else f(o) for k, o in enumerate(parts))
+    return ''.join(o if k % 2 else f(o) for k, o in enumerate(re.split(f'({code})', text, flags=re.S | re.M)))
 
 
 def mathml(text):
@@ -75,8 +79,10 @@ def mathml(text):
 
 def markdown(text, folder):
     "Turn the Markdown of Jupyter into that of MkDocs."
-    text = re.sub(r'(?m)^(?!\s*(?:[-*]|\d+\.) )(\S.*)\n(?=(?:[-*]|1\.) )', r'\1\n\n', text)    # lists begin after an empty line
-    return outside_code(lambda o: relink(mathml(o), folder), text)
+    def plain(o):
+        o = re.sub(r'(?m)^(?!\s*(?:[-*]|\d+\.) )(\S.*)\n(?=(?:[-*]|1\.) )', r'\1\n\n', o)   # a list begins after an empty line
+        return outside('`[^`\n]+`', lambda p: relink(mathml(p), folder), o)
+    return outside('^```.*?^```', plain, text)
 
 
 # Notebooks
@@ -107,12 +113,12 @@ def page(path):
 # API
 
 def modules():
-    "List the modules in the order of their notebooks, as (notebook, file)."
+    "List the modules in the order of their notebooks, those of the lessons first, as (notebook, file)."
     found = []
     for path in course.notebooks():
         name = re.search(r'#\| default_exp (\S+?)(?:\\n)?"', path.read_text(encoding='utf-8'))
         if name: found.append((path, LIB/f'{name[1].replace(".", "/")}.py'))
-    return found
+    return sorted(found, key=lambda o: o[0].parent != NBS)     # the lessons first
 
 
 def names(tree):
@@ -123,7 +129,6 @@ def names(tree):
 def signature(node, lines):
     "Cut the lines from `def` or `class` to the docstring: types, defaults, and what is said beside each parameter."
     start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-    body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
     if isinstance(node, ast.ClassDef):
         fields = [k for n in node.body if isinstance(n, ast.AnnAssign) for k in range(n.lineno, n.end_lineno + 1)]
         kept = [*range(start, node.body[0].lineno), *fields]
@@ -141,15 +146,20 @@ def members(node):
     return first + [n for n in methods if ast.get_docstring(n) and not n.name.startswith('_')]
 
 
+def defined(tree):
+    "Yield (name, node) of what a module defines itself: functions, classes, constants."
+    for node in tree.body:
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, 'targets', [])
+        for name in [node.name] if hasattr(node, 'name') else [t.id for t in targets if isinstance(t, ast.Name)]: yield name, node
+
+
 @functools.cache
 def anchors():
     "Say where each public name is described, for those that only one module has."
-    count, where = Counter(), {}
-    for _, file in modules():
-        for name in names(ast.parse(file.read_text(encoding='utf-8'))):
-            count[name] += 1
-            where[name] = f'{dotted(file)}.md#{name}'
-    return {k: v for k, v in where.items() if count[k] == 1}
+    found = [(name, file) for _, file in modules() for tree in [ast.parse(file.read_text(encoding='utf-8'))]
+             for name, _ in defined(tree) if name in names(tree)]
+    count = Counter(name for name, _ in found)
+    return {name: f'{dotted(file)}.md#{name}' for name, file in found if count[name] == 1}
 
 
 def linked(text, own=''):
@@ -178,15 +188,14 @@ def api(path, file):
     out = [f'# `coordtok.{dotted(file)}`', about,
            f'Taught in [{title}](../{path.relative_to(ROOT).with_suffix(".md").as_posix()}) · '
            f'[source]({GITHUB}/blob/main/{file.relative_to(ROOT).as_posix()})']
-    nodes = {n.name: n for n in tree.body if hasattr(n, 'name')}
-    for name in public:
-        if name in nodes: out += described(nodes[name], lines)
-    for node in tree.body:                       # constants, unless they are too long to read
-        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, 'targets', [])
-        name = next((t.id for t in targets if getattr(t, 'id', None) in public), None)
-        if not name: continue
-        text = ast.get_source_segment(source, node)
-        out += [f'## `{name}` {{#{name}}}', f'```python\n{text if len(text) < 2000 else name + " = ..."}\n```']
+    own = {name: node for name, node in defined(tree) if name in public}
+    for name in (n for n in public if n in own):
+        if hasattr(own[name], 'name'): out += described(own[name], lines)
+        else:
+            text = ast.get_source_segment(source, own[name])
+            out += [f'## `{name}` {{#{name}}}', f'```python\n{text if len(text) < 2000 else name + " = ..."}\n```']   # or too long to read
+    if others := [n for n in public if n not in own]:
+        out += ['## Names from other modules', ', '.join(linked(f'`{n}`') for n in others)]
     return '\n\n'.join(out) + '\n'
 
 
@@ -197,12 +206,9 @@ def api_index():
            'The names that people need come with `from coordtok.core import *`.']
     for folder, group in groupby(modules(), lambda o: o[0].parent):
         out.append(f'## {NAMED.get(folder.name, "The lessons")}')
-        rows = ['| module | | names |', '|---|---|---|']
         for path, file in group:
-            public = names(ast.parse(file.read_text(encoding='utf-8')))
-            links = ', '.join(linked(f'`{n}`') for n in public)
-            rows.append(f'| [{dotted(file)}]({dotted(file)}.md) | {course.title(path)[1]} | {links} |')
-        out.append('\n'.join(rows))
+            links = ', '.join(linked(f'`{n}`') for n in names(ast.parse(file.read_text(encoding='utf-8'))))
+            out.append(f'**[{dotted(file)}]({dotted(file)}.md)**: {course.title(path)[1]}\n{links}')
     return '\n\n'.join(out) + '\n'
 
 
@@ -213,13 +219,31 @@ def written(o):
     return f'{o:,}' if isinstance(o, int) else f'{o:,.0f}' if abs(o) >= 1e4 else f'{o:.4g}'
 
 
+def flat(o, name=''):
+    "Yield (name, number) of a row: no settings, and nothing of long tables, such as one value a clip."
+    for k, v in o.items():
+        if k in CONFIGS | SETTINGS or isinstance(v, bool): continue
+        if isinstance(v, dict) and len(v) <= 10: yield from flat(v, f'{name}{k} ')
+        elif isinstance(v, (int, float)): yield name + k, v
+
+
 def numbers(row):
-    "Choose what a row says first: the usual measures, or the first four numbers that it has."
-    plain = {k: v for k, v in row.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    chosen = [k for k in MAIN if k in plain][:5] or [k for k in plain if k != 'seed'][:4]
-    nested = {} if chosen else {f'{k} {j}': w for k, v in row.items() if isinstance(v, dict) and k not in ('config', 'train', 'tok', 'recipe', 'dit')
-                                for j, w in v.items() if isinstance(w, (int, float)) and not isinstance(w, bool)}
-    return ', '.join(f'{k} {written(v)}' for k, v in [*((k, plain[k]) for k in chosen), *nested.items()][:5])
+    "Choose what a row says first: the usual measures, else its own sentence, else its first numbers."
+    every = dict(flat(row))
+    chosen = sorted((k for k in every if measure(k)), key=lambda k: MAIN.index(measure(k)))
+    if (not chosen or chosen == ['seconds']) and isinstance(row.get('says'), str): return row['says'].replace('|', r'\|')
+    return ', '.join(f'{k} {written(every[k])}' for k in [*chosen, *(k for k in every if k not in chosen)][:5]) or 'in the file'
+
+
+def measure(name):
+    "Name the usual measure that a number is, if any."
+    return next((o for o in MAIN if name == o or name.startswith(f'{o} ')), None)
+
+
+def scale(row):
+    "Say at which scale, or on which data, a row was measured."
+    o = row.get('scale') or row.get('data') or ''
+    return (', '.join(Path(k).name for k in o) if isinstance(o, list) else str(o)).replace('|', r'\|')
 
 
 def readers(rows):
@@ -247,16 +271,12 @@ def results():
         for name in some:
             r = rows[name]
             links = ', '.join(f'[{course.title(p)[0]}]({p.relative_to(ROOT).with_suffix(".md").as_posix()})' for p in used[name])
-            scale = str(r.get('scale') or r.get('data') or '').replace('|', r'\|')
-            table.append(f'| [{name}](data/results/{name}.json) | {scale} | {numbers(r)} | {r["hardware"]}, {r["date"][:10]} | {links} |')
+            table.append(f'| [{name}](data/results/{name}.json) | {scale(r)} | {numbers(r)} | {r["hardware"]}, {r["date"][:10]} | {links} |')
         out += [f'## {group}', '\n'.join(table)]
     return '\n\n'.join([*out, '## How to read the rows', about.strip(), '']), rows
 
 
 # The site
-
-PROJECT = {'CHANGELOG.md', 'CONTRIBUTING.md'}
-
 
 def write():
     "Write all pages as Markdown; return their order."
@@ -290,7 +310,7 @@ def write():
             {'Results': put('results.md', results()[0])},
             {'API': [put('api/index.md', api_index()), *({k: v} for k, v in pages.items())]},
             {'Plumbing': [{k: v} for k, v in below.items()]},
-            {'Project': [put(name, document(name)) for name in sorted(PROJECT)]}]
+            {'Project': [put(name, document(name)) for name in PROJECT]}]
 
 
 def build():
