@@ -267,11 +267,12 @@ def results():
            'machine and commit. Here are the first numbers of each; its name opens all of it. The last column names notebooks that draw on it. '
            'What they say about the paper is on the page [The paper](nbs/paper/index.md).']
     for group, some in groupby(rows, lambda o: o.split('_')[0]):
-        table = ['| row | scale | numbers | machine, date | read by |', '|---|---|---|---|---|']
+        table = ['| row | numbers | read by |', '|---|---|---|']
         for name in some:
             r = rows[name]
             links = ', '.join(f'[{course.title(p)[0]}]({p.relative_to(ROOT).with_suffix(".md").as_posix()})' for p in used[name])
-            table.append(f'| [{name}](data/results/{name}.json) | {scale(r)} | {numbers(r)} | {r["hardware"]}, {r["date"][:10]} | {links} |')
+            where = '; '.join(filter(None, [scale(r), r['hardware'], r['date'][:10]]))
+            table.append(f'| [{name}](data/results/{name}.json)<br><small>{where}</small> | {numbers(r)} | {links} |')
         out += [f'## {group}', '\n'.join(table)]
     return '\n\n'.join([*out, '## How to read the rows', about.strip(), '']), rows
 
