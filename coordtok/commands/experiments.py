@@ -94,7 +94,7 @@ EXPERIMENTS = {
          'encoder': dict(set='cosines=True context=1 cross_layers=2', lr=.4),
          'no_fill': dict(set=_COSINES+' fill=False', lr=.4),
          'quarter': dict(set=_COSINES, lr=.4, time=.5, space=.5)},
-        ('alone', 'quarter')),
+        ('alone', 'quarter'), 2),
     'phases': Experiment(
         'What does the second phase of training change? (Table 9)', 'toy',
         {'early': dict(steps=.3), 'phase1': {}, 'longer': dict(init='phase1', **_SECOND),

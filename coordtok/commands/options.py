@@ -660,13 +660,13 @@ COMMANDS = {
     'demo':'coordtok.cli:run_demo', 'encode':'coordtok.commands.films:run_encode',
     'decode':'coordtok.commands.films:run_decode',
     'info':'coordtok.commands.info:run_info', 'train':'coordtok.commands.train:run_train',
-    'train-rival':'coordtok.commands.train:run_train_rival', 'prepare':'coordtok.commands.train:run_prepare',
+    'train-rival':'coordtok.commands.train:run_train_rival',
+    'experiments':'coordtok.commands.experiments:run_experiments', 'prepare':'coordtok.commands.train:run_prepare',
     'eval':'coordtok.cli:run_eval', 'latents':'coordtok.commands.generate:run_latents',
     'train-dit':'coordtok.commands.generate:run_train_dit',
     'generate':'coordtok.commands.generate:run_generate',
     'bench':'coordtok.cli:run_benches', 'app':'coordtok.app:run_app',
-    'space':'coordtok.commands.space:run_space',
-    'experiments':'coordtok.commands.experiments:run_experiments'}
+    'space':'coordtok.commands.space:run_space'}
 
 class _Completion(argparse.Action):
     "Print a script with which a shell completes verbs, options and file names."
