@@ -129,7 +129,7 @@ def write_headers():
         first = next((k for k, c in enumerate(nb.cells) if c.cell_type == 'code' and '/content' in c.source and 'pip install' in c.source), None)
         if first is not None:
             nb.cells[first].source = INSTALL
-            if 'coordtok info --system' not in nb.cells[first+1].source: nb.cells.insert(first + 1, nbformat.v4.new_code_cell())
+            if not nb.cells[first+1].source.endswith('] && coordtok info --system'): nb.cells.insert(first + 1, nbformat.v4.new_code_cell())
             nb.cells[first+1].source = DEVICE
         nbformat.write(tidy(nb), path)
         nbdev_clean(fname=str(path))
