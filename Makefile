@@ -10,7 +10,7 @@ REDO := redo
 endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check lab export readme notebooks experiments browser redo
+.PHONY: help demo test check lab export readme notebooks experiments browser docs redo
 
 help:
 	@echo 'make demo       encode a bundled clip into 1280 tokens, decode it, write figures/demo.mp4 and figures/demo.png'
@@ -21,6 +21,7 @@ help:
 	@echo 'make readme     write README.md from nbs/index.ipynb'
 	@echo 'make experiments SCALE=toy      train what the paper compares and has no row yet; more: ONLY=GLOB POOL=FOLDER LIST=1'
 	@echo 'make browser    use the explorers in a real browser: JupyterLab and coordtok app (needs playwright)'
+	@echo 'make docs       write the site into _site/ from the notebooks as they are, and check every link of it'
 	@echo 'make notebooks  run every notebook and keep its new outputs; stops at the first error'
 
 demo: $(DONE)
@@ -46,6 +47,10 @@ notebooks: $(DONE)
 
 browser: $(DONE)
 	@$(BIN)/python .ci/browser.py
+
+docs: $(DONE)
+	@$(BIN)/python -c 'import material, latex2mathml' 2>/dev/null || $(BIN)/python -m pip install -qq -c constraints.txt -e '.[docs]'
+	@$(BIN)/python .ci/docs.py
 
 experiments: $(DONE)
 	@$(BIN)/coordtok experiments --scale $(or $(SCALE),toy) $(if $(ONLY),--only '$(ONLY)') $(if $(POOL),--pool '$(POOL)') $(if $(HOLDOUT),--holdout $(HOLDOUT)) $(if $(LIST),--list)

@@ -103,6 +103,7 @@ def notebooks_readable():
         if path.stem != 'index':
             if nb.cells[1].source != course.header(path): found.append(f'{name}: the line under the title is not that of the course: python .ci/course.py')
             if not any(c.source == course.INSTALL for c in code): found.append(f'{name}: has no install cell that works in Colab')
+            elif [c.source for c in code[:2]] != [course.INSTALL, course.DEVICE]: found.append(f'{name}: does not begin with the cells that install and name the device: python .ci/course.py')
         wide = [(c.id, len(l)) for c in code for l in c.source.splitlines() if len(l) > WIDTH and not l.lstrip().startswith(('!', '#|'))]
         if wide: found.append(f'{name}: {len(wide)} lines are wider than {WIDTH} columns, such as one of {wide[0][1]} in cell {wide[0][0]}')
         bars = [c.id for c in code for o in c.get('outputs', []) if course.frozen_bar(o)]

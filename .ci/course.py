@@ -15,7 +15,9 @@ REPO = 'coordtok/coordtok'
 USERS = 'tutorials', 'ablations', 'paper'   # folders whose notebooks use the library and export nothing
 BADGE = 'https://colab.research.google.com/assets/colab-badge.svg'
 FOLDED = {'cellView': 'form', 'jupyter': {'source_hidden': True}}   # in Colab, in JupyterLab
-INSTALL = '#| hide\n#| eval: false\n![ -e /content ] && pip install -q git+https://github.com/' + REPO
+HOSTED = '#| hide\n#| eval: false\n![ -e /content -o -e /kaggle ] && '   # in Colab or on Kaggle
+INSTALL = HOSTED + 'pip install -q git+https://github.com/' + REPO
+DEVICE = HOSTED + 'coordtok info --system'   # names the GPU, or says that there is none
 
 
 def notebooks():
@@ -115,7 +117,7 @@ def answer(cell):
 
 
 def write_headers():
-    "Put the line under every title, and tidy; the index has no such line."
+    "Put the line under every title, the two cells for hosted machines after it, and tidy; the index has none of them."
     import nbformat
     from nbdev.clean import nbdev_clean
     for path in [*notebooks(), NBS/'index.ipynb']:
@@ -124,6 +126,11 @@ def write_headers():
             if nb.cells[1].cell_type != 'markdown' or BADGE not in nb.cells[1].source:
                 nb.cells.insert(1, nbformat.v4.new_markdown_cell())
             nb.cells[1].source = header(path)
+        first = next((k for k, c in enumerate(nb.cells) if c.cell_type == 'code' and '/content' in c.source and 'pip install' in c.source), None)
+        if first is not None:
+            nb.cells[first].source = INSTALL
+            if not nb.cells[first+1].source.endswith('] && coordtok info --system'): nb.cells.insert(first + 1, nbformat.v4.new_code_cell())
+            nb.cells[first+1].source = DEVICE
         nbformat.write(tidy(nb), path)
         nbdev_clean(fname=str(path))
 

@@ -32,17 +32,18 @@ def problems(nb):
             if out.output_type == 'error': yield f'cell {i} of index.ipynb ended in {out.ename}'
 
 
-def visible(nb):
-    "Drop hidden cells and directive lines."
+def visible(nb, text=None):
+    "Drop hidden cells and directive lines, and mend Markdown, by default its links, from nbs/ to the root."
+    text = text or links_from_root
     kept = []
     for cell in nb.cells:
         if cell.cell_type == 'code':
             if re.search(r'^#\|\s*(hide|default_exp)\b', cell.source, re.M): continue
             if re.search(r'^#\|\s*code-fold: true', cell.source, re.M): cell.metadata['transient'] = dict(remove_source=True)   # a table: output only
             cell.source = '\n'.join(l for l in cell.source.splitlines() if not re.match(r'#\|', l)).strip('\n')
-        if cell.cell_type == 'markdown': cell.source = links_from_root(cell.source)
+        if cell.cell_type == 'markdown': cell.source = text(cell.source)
         for out in cell.get('outputs', []):
-            if text := out.get('data', {}).get('text/markdown'): out['data']['text/markdown'] = links_from_root(text)
+            if table := out.get('data', {}).get('text/markdown'): out['data']['text/markdown'] = text(table)
         if cell.source.strip(): kept.append(cell)
     nb.cells = kept
     return nb
