@@ -454,7 +454,7 @@ def change_planes(
         o = (getattr(other, k) if k in swap else o).clone()
         if k in zero: o.zero_()
         if k!='xy' and speed!=1: o = _at_speed(o, speed)
-        o[...,list(channels)] = 0
+        for c in channels: o[...,c] = 0
         on = slice(None) if channel is None else slice(channel, channel+1)
         for i,j in (paint or {}).get(k, ()): o[:,i,j,on] = value*getattr(planes, k)[...,on].std((1,2))
         out[k] = o
@@ -521,12 +521,13 @@ def explore_samplers(
     clip,cfg = _check(clip, tok),tok.cfg
     samplers = dict(SAMPLERS)|dict(motion=lambda b, n, grid, generator: motion_weighted(clip, n, cfg.patch,
                                                                                        generator=generator))
-    frozen = {k:p.detach().cpu() for k,p in tok.named_parameters()}
+    frozen,tables = ({k:o.detach().cpu() for k,o in named()}
+                     for named in (tok.named_parameters, tok.named_buffers))
     def step(index):
         weights = {k:p.clone().requires_grad_() for k,p in frozen.items()}
         start = time.perf_counter()
         def forward():
-            pred = torch.func.functional_call(tok, weights, (clip, index))
+            pred = torch.func.functional_call(tok, weights|tables, (clip, index))
             return (pred-gather_patches(clip, index, cfg.patch)).square().mean()
         forward().backward()
         ms = 1000*(time.perf_counter()-start)

@@ -7,7 +7,6 @@ __all__ = ['PORT', 'space_files', 'run_space']
 
 # %% ../../nbs/commands/11_space.ipynb #ec04d144
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 
 import coordtok
@@ -63,9 +62,6 @@ def run_space(
     a:argparse.Namespace,  # Parsed options: `folder`, `title` and `force`
 ):
     "Write a folder that a Hugging Face Space runs as it is: the page of coordtok app."
-    if not find_spec('coordtok.app'):
-        raise ValueError('a Space shows the page of coordtok app, which this version does not have: '
-                         'install a newer one')
     from coordtok.support.store import replacing                   # only now: it imports PyTorch
     folder,files = Path(a.folder),space_files(a.title)
     check_folder(folder)
