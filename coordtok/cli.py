@@ -12,7 +12,6 @@ import sys
 import time
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,11 +26,11 @@ from .metrics import psnr
 from .measures import Protocol
 from .frechet import open_extractor
 from .rivals import open_rival
-from .compare import table_text, write_table
+from .compare import table_text
 from .commands.films import decoder_bar, load_model, refine_bar
 from .commands.tokens import save_tokens
 from coordtok.commands.evaluate import (EvalClips, KnownClips, compare_files, evaluate_files, file_name,
-    weights_of)
+    print_rows, weights_of)
 from .commands.generate import run_eval_generated
 from .commands.options import check_folder, check_output, check_table, load_tokenizer, main
 from .commands.bench import BENCHES, run_bench
@@ -128,11 +127,7 @@ def _compare(a:argparse.Namespace):
                              'folder with --results')
         rows.append(dict(row, name=rival.name))
     if not state.is_main_process: return
-    if a.json: print(json.dumps(rows))
-    else: print(p, table_text(rows), sep='\n')
-    if not a.table: return
-    with redirect_stdout(sys.stderr) if a.json else nullcontext():       # it says where the table is
-        write_table(a.table, partial(table_text, rows))
+    print_rows(a, rows, table_text, p, table_text(rows))
 
 # %% ../nbs/commands/12_cli.ipynb #8034d80d
 def run_benches(

@@ -4,19 +4,22 @@
 
 # %% auto #0
 __all__ = ['NUMBERS', 'EvalClips', 'read_results', 'evaluate_files', 'each_clip', 'weights_of', 'KnownClips', 'compare_files',
-           'TensorClips', 'SampledClips', 'file_set', 'recoding_effect', 'file_name', 'measure_real', 'compare_sets',
-           'sets_table', 'sets_notes']
+           'TensorClips', 'SampledClips', 'file_set', 'recoding_effect', 'print_rows', 'file_name', 'measure_real',
+           'compare_sets', 'sets_table', 'sets_notes']
 
 # %% ../../nbs/commands/01_evaluate.ipynb #fb4a1ce0
+import argparse
 import json
 import re
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from hashlib import sha256
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import torch
@@ -26,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from ..codecs import Rival
-from ..compare import measure_alone, measure_rival, summarise, summarise_set, table_text
+from ..compare import measure_alone, measure_rival, summarise, summarise_set, table_text, write_table
 from ..config import TokConfig
 from ..dit import SiT, check_pair
 from ..frechet import Extractor, Moments, few_samples
@@ -355,6 +358,19 @@ def _floor(rows:list[dict], extractor:Extractor)->dict:
     if min(map(len, parts))<2: return {}
     found = summarise_set('half', parts[0], extractor, _moments(parts[1]))
     return dict(floor={k: found[k] for k in ('n_clips','n_real',extractor.distance)})
+
+def print_rows(
+    a:argparse.Namespace,      # Parsed options: `json` and `table`
+    rows:Sequence[dict],       # What was measured
+    table:Callable,            # Writes rows as text in a form of `table_text`
+    *lines:object,             # What is printed where no JSON was asked for
+):
+    "Print rows as lines or as JSON, and keep their table where a file was named."
+    if a.json: print(json.dumps(rows))
+    else: print(*lines, sep='\n')
+    if not a.table: return
+    with redirect_stdout(sys.stderr) if a.json else nullcontext():       # it says where the table is
+        write_table(a.table, partial(table, rows))
 
 def file_name(
     *words:str,   # Of a name

@@ -41,7 +41,7 @@ class Bench(NamedTuple):
     layers:str=''                  # Changes to the preset, for `--set`
     parts:int=0                    # Query tokens along a side of a plane; 0: one for every two cells
 
-_TOY = ('--batch 4 --n 256 --warmup 20 --ema .98 --precision float32 --threads 1 --eval-every 100 --tracker '
+_TOY = ('--batch 4 --warmup 20 --ema .98 --precision float32 --threads 1 --eval-every 100 --tracker '
         'none')
 _FILES = '@/data/ucf101/train.txt --val @/data/ucf101/test.txt --cache /scratch/clips --workers 8'
 BENCHES = {
@@ -66,8 +66,8 @@ class Experiment(NamedTuple):
     arms:dict[str,dict]       # What each arm changes
     control:tuple[str,str]    # Two arms, of which the first is known to be better
     seeds:int=3               # Of each arm: 0, 1, ...
+    toy:str=''                # Further options of every arm at the scale 'toy'
 
-_PERCEPTUAL = dict(sampler='frames', n=1024, steps=.4, options='--recipe paper_phase2', toy='--lpips 1')
 _COSINES,_SECOND = 'cosines=True context=1 cross_layers=0',dict(steps=.2, large_steps=.05)
 EXPERIMENTS = {
     'sizes': Experiment(
@@ -100,7 +100,7 @@ EXPERIMENTS = {
         {'early': dict(steps=.3), 'phase1': {}, 'longer': dict(init='phase1', **_SECOND),
          'frames': dict(init='phase1', **_SECOND, frames=16),
          'phase2': dict(init='phase1', **_SECOND, frames=16, lpips=1.)},
-        ('phase1', 'early'))}
+        ('phase1', 'early'), toy='--lpips-net random')}
 
 # %% ../../nbs/commands/09_experiments.ipynb #927134e5
 class Run(NamedTuple):
@@ -133,7 +133,7 @@ def run_of(
              f'enc_width={w} dec_width={w} enc_heads={heads} dec_heads={heads}')
     before = '' if scale=='toy' else f'{scale}_'
     init,lr,own = a.pop('init', ''),a.pop('lr', None),a.pop('set', '')
-    share,large,few = a.pop('steps', 1),a.pop('large_steps', None),a.pop('share', None)
+    share,large,few = a.pop('steps', 1),a.pop('large_steps', None),a.pop('share', 1)
     if large and scale!='toy': share = large
     name,needs = f'{before}{which}_{arm}_s{seed}',f'{before}{which}_{init}_s{seed}' if init else ''
     words = ['train', *b.options.format(pool=pool, holdout=' '.join(holdout), runs=runs).split(),
@@ -143,9 +143,9 @@ def run_of(
         learned = [] if 'cosines' in own or scale!='toy' else ['cosines=False']
         words += ['--set', *sizes.split(), *b.layers.split(), *learned, *own.split()]
     if lr and scale=='toy': words += ['--muon-lr', f'{.02*lr:g}', '--adam-lr', f'{.001*lr:g}']
-    if which=='phases' and scale=='toy': words += ['--lpips-net', 'random']
-    if frames: words += ['--sampler', 'frames', '--n', frames*b.clip[1]*b.clip[2]//64]
-    if few: words += ['--n', round(few*b.patches)]
+    if scale=='toy': words += e.toy.split()
+    if frames: words += ['--sampler', 'frames']
+    words += ['--n', frames*b.clip[1]*b.clip[2]//64 if frames else round(few*b.patches)]
     for k,v in a.items(): words += ['--'+k.replace('_', '-'), v]
     words += ['--results', results, '--name', name, '--out', f'{runs}/{name}']
     return Run(name, [str(x) for x in words], needs)

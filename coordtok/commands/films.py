@@ -195,7 +195,9 @@ def model_of(
     if not name and tok.hash!=file.model_hash:                       # bundled under another name since
         for other in bundled_names():
             with suppress(WeightsError):                             # some are no tokenizers
-                if (found := load_model(other)).hash==file.model_hash: tok = found
+                if (found := load_model(other)).hash==file.model_hash:
+                    tok = found
+                    break
     file.check(tok)
     return tok
 

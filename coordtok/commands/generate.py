@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext, redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from math import ceil
@@ -37,18 +37,16 @@ from ..tokenizer import CoordTok
 from ..train import DivergedError
 from ..measures import Protocol
 from ..frechet import open_extractor
-from ..compare import write_table
 from ..dit import DiTConfig, SiT
 from ..latents import FileEntries, LatentSet, SyntheticEntries, encode_latents, latent_stats
 from ..generate import (GenConfig, class_ids, clip_stream, dit_recipe,
     fit_dit, new_dit, tile_clips)
-from coordtok.commands.evaluate import (EvalClips, SampledClips, TensorClips, compare_sets, file_set,
-    sets_notes, sets_table)
+from .evaluate import (EvalClips, SampledClips, TensorClips, compare_sets, file_set,
+    print_rows, sets_notes, sets_table)
 from .train import disk_of, steps_done, time_left
 from .memory import dit_memory, memory_advice
 from .options import (MOST_CLIPS, check_folder, check_output, check_table, config_given,
-                                       drawn_as,
-    load_tokenizer, model_config, open_cache)
+    drawn_as, load_tokenizer, model_config, open_cache)
 
 # %% ../../nbs/commands/05_generate.ipynb #c08c6fba
 def folder_labels(
@@ -167,7 +165,7 @@ def run_train_dit(
     if first:
         print(memory_advice(partial(dit_memory, dit, latents), train, what='latents'), disk_of(dit, train),
                     sep='\n', flush=True)
-    with time_left(dit, train, steps_done(a.out)) if first and not train.compile else nullcontext():
+    with time_left(dit, train, steps_done(a.out), first):
         history = fit_dit(dit, latents, train, a.out, val, first, None if a.tracker=='none' else a.tracker)
     if first: finish_dit(a, dit, train, latents, history)
 
@@ -420,8 +418,4 @@ def run_eval_generated(
     rows = compare_sets(sets, EvalClips.of(p, files), a.results, p, extractor, a.batch, a.workers,
                         state.is_main_process)
     if not state.is_main_process: return
-    if a.json: print(json.dumps(rows))
-    else: print(p, sets_table(rows), *(f'note: {o}' for o in sets_notes(rows)), sep='\n')
-    if not a.table: return
-    with redirect_stdout(sys.stderr) if a.json else nullcontext():       # it says where the table is
-        write_table(a.table, partial(sets_table, rows))
+    print_rows(a, rows, sets_table, p, sets_table(rows), *(f'note: {o}' for o in sets_notes(rows)))

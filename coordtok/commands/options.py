@@ -437,7 +437,8 @@ VERBS = {
         '--model': dict(default=None,
                         help='bundled name, folder or hub repository of a tokenizer (default: the '
                                            'bundled ones)'),
-        '--port': dict(type=at_least(1), default=7860, help='where the page is served'),
+        '--port': dict(type=at_least(1), default=constant('coordtok.app:PORT'),
+                       help='where the page is served'),
         '--host': dict(help='address to listen at (default: this machine alone)'),
         '--browser': dict(action=argparse.BooleanOptionalAction, default=True,
                           help='open the page in a browser')},

@@ -57,6 +57,12 @@ def dequantize(
     return low + levels.float()*step
 
 # %% ../../nbs/commands/00_tokens.ipynb #f4a5583a
+def _check_maker(file, tok:CoordTok):
+    "Raise a `TokenError` that names both models unless `tok` made the planes of a file."
+    if tok.hash!=file.model_hash:
+        raise TokenError(f'these tokens were made by {file.model} ({file.model_hash}), and {tok.name} '
+                         f'({tok.hash}) cannot decode them: load {file.model}')
+
 @dataclass(frozen=True)
 class TokenFile:
     "Planes, and what is needed to decode and play them."
@@ -76,9 +82,7 @@ class TokenFile:
         tok:CoordTok,  # The tokenizer that is to decode
     )->'TokenFile':    # This file
         "Raise a `TokenError` that names both models unless `tok` is the one that made the planes."
-        if tok.hash!=self.model_hash:
-            raise TokenError(f'these tokens were made by {self.model} ({self.model_hash}), and {tok.name} '
-                             f'({tok.hash}) cannot decode them: load {self.model}')
+        _check_maker(self, tok)
         return self
     def __repr__(self)->str:
         n = ', '.join(map(str, self.n_frames))
@@ -262,8 +266,7 @@ class TokenReader:
         times = self.times()
         if not 0<=at<self.seconds:
             raise TokenError(f'at={at:g} is not in {self.path}, which lasts {self.seconds:.2f} seconds: '
-                             'give a '
-                             'time from 0 up to that')
+                             'give a time from 0 up to that')
         if times is None: return min(self.frames-1, int(at*self.fps+1e-6))
         return max(0, int(torch.searchsorted(times, at+1e-6, right=True))-1)
     def sound(self)->IO[bytes]:  # A file open for reading: Matroska, without pictures
@@ -274,16 +277,13 @@ class TokenReader:
         tok:CoordTok,    # The tokenizer that is to decode
     )->'TokenReader':    # This file
         "Raise a `TokenError` that names both models unless `tok` is the one that made the planes."
-        if tok.hash!=self.model_hash:
-            raise TokenError(f'these tokens were made by {self.model} ({self.model_hash}), and {tok.name} '
-                             f'({tok.hash}) cannot decode them: load {self.model}')
+        _check_maker(self, tok)
         return self
     def __repr__(self)->str:
         tiles = f' of {self.layout.n_tiles} tiles' if self.layout.n_tiles>1 else ''
         picture = 'x'.join(map(str, self.layout.picture))
         return (f'TokenReader({self.path.name}: {self.frames} frames of {picture} in {len(self.n_frames)} '
-                'windows'
-                f'{tiles}, {self.dtype}, by {self.model} {self.model_hash})')
+                f'windows{tiles}, {self.dtype}, by {self.model} {self.model_hash})')
 
 class _Bytes(io.RawIOBase):
     "A tensor of bytes in a file, read as a file of its own."

@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from fnmatch import fnmatch
 from functools import partial
@@ -189,9 +189,13 @@ def time_left(
     model:nn.Module,     # What will be trained: its forward passes are counted
     train:LoopConfig,    # How: steps, and samples at a time
     done:int=0,          # Steps that an earlier call has taken
+    show:bool=True,      # Whether to say anything; a compiled model has no passes to count
     measured:int=5,      # Steps to measure, after the first one
 ):                       # A context
     "Say how long the rest of a run will take, once, after its first steps."
+    if not show or train.compile:
+        yield
+        return
     passes = ResumableBatchSampler(train, 0, this_process().num_processes).a_step
     starts,n = [],0
     def note(*_):
@@ -250,7 +254,7 @@ def run_train(
         print(f'{tok}\n{source}, {len(val)} clips held out', flush=True)
         print(memory_advice(partial(train_memory, tok), train), flush=True)
         print(cost_of(train, source, train.n), disk_of(tok, train), sep='\n', flush=True)
-    with time_left(tok, train, steps_done(a.out)) if first and not train.compile else nullcontext():
+    with time_left(tok, train, steps_done(a.out), first):
         history = fit(tok, source, train, a.out, val, first, None if a.tracker=='none' else a.tracker)
     if first: finish_train(a, name, tok.to(this_process().device), train, source, val, history)
 
@@ -269,7 +273,7 @@ def perceptual_mean(
 )->float:                   # Mean over frames and clips
     "Measure the perceptual distance between clips and what a model makes of them."
     each = [perceptual_by_frame(net, tok.decode(tok.encode(c)),
-                                to_float(c)[None].to(next(tok.parameters()).device)).mean()
+                                to_float(c)[None].to(tok.device)).mean()
             for c in clips]
     return torch.stack(each).mean().item()
 
@@ -292,7 +296,7 @@ def finish_train(
                waiting=last['waiting'], skipped=last['skipped'], history=history,
                **(evaluate(tok, val) if val else {}))
     if val and a.lpips_net:
-        net = perceptual_net(a.lpips_net, next(tok.parameters()).device)
+        net = perceptual_net(a.lpips_net, tok.device)
         row[net.name] = perceptual_mean(net, tok, val)
     path = record(a.results or a.out, name, **row)
     # a card with the row
@@ -316,7 +320,7 @@ def run_train_rival(
     source = open_source(a, files, model.cfg, True, first)
     if first: print(f'{model}\n{source}, {len(val)} clips held out\n{cost_of(train, source)}\n'
                     f'{disk_of(model, train)}', flush=True)
-    with time_left(model, train, steps_done(a.out)) if first and not train.compile else nullcontext():
+    with time_left(model, train, steps_done(a.out), first):
         history = fit_miniature(model, source, train, a.out, val, first,
                                 None if a.tracker=='none' else a.tracker)
     if not first: return

@@ -90,8 +90,7 @@ class Layout:
         margin = least//8 if tile_overlap is None else tile_overlap
         if not 0<=margin<least:
             raise ValueError(f'tile_overlap={margin} must be from 0 to {least-1}, less than the {least} '
-                             'pixels '
-                             'of a tile')
+                             'pixels of a tile')
         picture = picture_size(shape, size, clip[1:])
         return cls(clip, picture, *(cover(p, c, margin) for p,c in zip(picture, clip[1:])), overlap)
     @property
