@@ -19,7 +19,7 @@ help:
 	@echo 'make lab        JupyterLab on the course, nbs/index.ipynb; more options for it: make lab LAB="--no-browser --port 9000"'
 	@echo 'make export     write coordtok/ from the notebooks'
 	@echo 'make readme     write README.md from nbs/index.ipynb'
-	@echo 'make experiments SCALE=toy      train what the paper compares and has no row yet; more: ONLY=GLOB POOL=FOLDER LIST=1'
+	@echo 'make experiments SCALE=toy      train what the paper compares and has no row yet; more: ONLY=GLOB POOL=FOLDER TEST=FOLDER LIST=1'
 	@echo 'make browser    use the explorers in a real browser: JupyterLab and coordtok app (needs playwright)'
 	@echo 'make docs       write the site into _site/ from the notebooks as they are, and check every link of it'
 	@echo 'make notebooks  run every notebook and keep its new outputs; stops at the first error'
@@ -53,7 +53,7 @@ docs: $(DONE)
 	@$(BIN)/python .ci/docs.py
 
 experiments: $(DONE)
-	@$(BIN)/coordtok experiments --scale $(or $(SCALE),toy) $(if $(ONLY),--only '$(ONLY)') $(if $(POOL),--pool '$(POOL)') $(if $(HOLDOUT),--holdout $(HOLDOUT)) $(if $(LIST),--list)
+	@$(BIN)/coordtok experiments --scale $(or $(SCALE),toy) $(if $(ONLY),--only '$(ONLY)') $(if $(POOL),--pool '$(POOL)') $(if $(HOLDOUT),--holdout $(HOLDOUT)) $(if $(TEST),--test '$(TEST)') $(if $(LIST),--list)
 
 # .venv/unfinished marks an installation under way and holds the number of its process;
 # whoever finds the mark and no such process starts over.

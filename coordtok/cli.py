@@ -29,9 +29,9 @@ from .rivals import open_rival
 from .compare import table_text
 from .commands.films import decoder_bar, load_model, refine_bar
 from .commands.tokens import save_tokens
-from coordtok.commands.evaluate import (EvalClips, KnownClips, compare_files, evaluate_files, file_name,
+from coordtok.commands.evaluate import (KnownClips, compare_files, evaluate_files, file_name,
     print_rows, weights_of)
-from .commands.generate import run_eval_generated
+from .commands.generate import data_named, real_clips, run_eval_generated
 from .commands.options import check_folder, check_output, check_table, load_tokenizer, main
 from .commands.bench import BENCHES, run_bench
 from .commands.bench_generate import GENERATION_BENCHES
@@ -80,11 +80,11 @@ def run_eval(
     tok = load_tokenizer(a.model).to(state.device)
     if not all(w.isfinite().all() for w in tok.state_dict().values()):
         raise ValueError(f'{a.model} has weights that are not finite: train or download it again')
-    data,start = EvalClips(video_files(a.data), tok.cfg, a.clips, a.seed),time.perf_counter()
+    data,start = real_clips(a, tok.cfg),time.perf_counter()
     name = a.name or f'eval_{tok.name}{"_own" if a.own else ""}_refine{a.refine}'
-    own = dict(own=True) if a.own else {}
-    asked,old = dict(data=a.data, clips=a.clips, seed=a.seed, refine=a.refine,
-                     **own),Path(a.results)/f'{name}.json'
+    old = Path(a.results)/f'{name}.json'
+    asked = dict(data_named(a), clips=a.clips, seed=a.seed, refine=a.refine,
+                 **(dict(own=True) if a.own else {}))
     found = differences(json.loads(old.read_text()), asked) if old.exists() else {}
     said = ', '.join(f'{k} was {was}, now {now}' for k,(was,now) in found.items() if k in asked)
     if said: raise ValueError(f'{old} holds another evaluation ({said}): add --name for this one')
@@ -95,7 +95,7 @@ def run_eval(
         else: print(f'{row["n_clips"]} clips ({row["left_out"]} left out): PSNR {row["psnr"]:.2f} dB, '
               f'SSIM {row["ssim"]:.3f}, whole-clip PSNR {row["psnr_clip"]:.2f} dB; row in {path}')
     evaluate_files(tok, data, a.results, a.refine, a.precision, a.batch, a.workers, keep=a.keep, save=save,
-                   **own)
+                   own=a.own)
 
 def _compare(a:argparse.Namespace):
     "Measure every system named and print one table; a row each is kept, and not measured again."
@@ -112,13 +112,14 @@ def _compare(a:argparse.Namespace):
     net = None if kind=='none' else perceptual_net(kind, state.device)
     extractor = open_extractor(*a.features or [p.features], device=state.device)
     p,known = replace(p, features=extractor.name),KnownClips(extractor)
-    data = EvalClips.of(p, video_files(a.data))
+    if a.synthetic: p = replace(p, clips='drawn')
+    data = real_clips(a, p)
     digest,rows = data.fingerprint()['digest'],[]
     for rival in rivals:
         name = 'compare_'+file_name(rival.name, p.stamp, digest[:8])
         old = Path(a.results)/f'{name}.json'
         if not on_first(old.exists):             # one process answers for all, before and after
-            def save(row): record(a.results, name, scale=f'{p.frames}x{p.size}x{p.size}', data=a.data,
+            def save(row): record(a.results, name, scale=f'{p.frames}x{p.size}x{p.size}', **data_named(a),
                                   **{k:v for k,v in row.items() if k!='name'})
             compare_files(rival, data, a.results, p, net, extractor, a.workers, save=save, known=known)
         row = on_first(lambda: json.loads(old.read_text()))

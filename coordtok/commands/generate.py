@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['folder_labels', 'open_entries', 'run_latents', 'open_sets', 'start_dit', 'run_train_dit', 'finish_dit', 'check_ask',
            'load_pair', 'pick_classes', 'timed_clips', 'sampling_advice', 'name_above', 'class_names', 'run_generate',
-           'open_generated', 'run_eval_generated']
+           'real_clips', 'data_named', 'open_generated', 'run_eval_generated']
 
 # %% ../../nbs/commands/05_generate.ipynb #dcb88b59
 import argparse
@@ -41,7 +41,8 @@ from ..dit import DiTConfig, SiT
 from ..latents import FileEntries, LatentSet, SyntheticEntries, encode_latents, latent_stats
 from ..generate import (GenConfig, class_ids, clip_stream, dit_recipe,
     fit_dit, new_dit, tile_clips)
-from .evaluate import (EvalClips, SampledClips, TensorClips, compare_sets, file_set,
+from .evaluate import (DrawnClips, EvalClips, SampledClips, TensorClips, compare_sets,
+                                        file_set,
     print_rows, sets_notes, sets_table)
 from .train import disk_of, steps_done, time_left
 from .memory import dit_memory, memory_advice
@@ -67,9 +68,6 @@ def open_entries(
     if a.data and a.synthetic:
         raise ValueError('files and --synthetic together would give labels two meanings: encode them one '
                          'after the other, into two folders')
-    if not a.data and not a.synthetic:
-        raise ValueError('there is nothing to encode: name files, folders or @lists, or draw clips with '
-                         '--synthetic 1000')
     seed = {} if a.seed is None else dict(seed=a.seed)
     draw = drawn_as(a)
     if not a.synthetic: return _file_entries(a, cfg, progress, **seed)
@@ -362,6 +360,26 @@ def run_generate(
         print(f'{folder}: {_single(a, names, 0, tensor).name}'
               + (f' to {_single(a, names, a.n-1, tensor).name}, {a.n} files' if a.n>1 else ''))
 
+# %% ../../nbs/commands/05_generate.ipynb #a4149fe4
+def real_clips(
+    a:argparse.Namespace,      # Parsed options: `data`, `synthetic`, `clips`, `seed` and those of `DRAW`
+    of:Protocol|TokConfig,     # Its `clip`: frames, rows and columns; a protocol also says which windows
+)->EvalClips|DrawnClips:       # What is measured on
+    "Find the clips of a command; a `ValueError` or a `VideoError` says why there are none."
+    draw = drawn_as(a)
+    if a.synthetic and (a.data or a.clips):
+        raise ValueError('--synthetic draws clips in place of files: leave out '+('the files' if a.data
+            else '--clips'))
+    if a.synthetic: return DrawnClips(a.synthetic, of.clip, a.seed, **draw)
+    if isinstance(of, Protocol): return EvalClips.of(of, video_files(a.data))
+    return EvalClips(video_files(a.data), of, a.clips, a.seed)
+
+def data_named(
+    a:argparse.Namespace,      # Parsed options
+)->dict:                       # For the row
+    "Say what a command measures on."
+    return dict(data=a.data)|(dict(synthetic=a.synthetic, draw=drawn_as(a)) if a.synthetic else {})
+
 # %% ../../nbs/commands/05_generate.ipynb #03268cb2
 def open_generated(
     name:str,               # A folder of clips, a .safetensors file of clips, or a model
@@ -390,21 +408,22 @@ def run_eval_generated(
     a:argparse.Namespace,  # Parsed options of `coordtok eval`
 ):
     "Compare generated sets with real clips and print one table; a row each is kept, and not measured again."
-    if a.refine or a.own or a.keep or a.name or a.lpips:
-        raise ValueError('--refine, --own, --keep, --name and --lpips are for reconstructions: leave them '
-                         'out')
+    if a.refine or a.own or a.keep or a.lpips:
+        raise ValueError('--refine, --own, --keep and --lpips are for reconstructions: leave them out')
+    if a.name and len(a.generated)>1:
+        raise ValueError(f'--name {a.name} names one row: compare one set at a time, or leave it out')
     if len(a.tokenizer or ())>1:
         raise ValueError('--generated takes one --tokenizer, which decodes what is sampled')
     if a.table: check_table(a.table)
     check_folder(a.results)
-    state,files = this_process(),video_files(a.data)
+    state,n = this_process(),a.synthetic or a.data and len(video_files(a.data))
     paper = a.protocol=='paper'
     p = Protocol.generation(seed=a.seed) if paper else Protocol.quick(psnr='none', ssim='none')
     if a.clips: p = replace(p, n_clips=a.clips, windows='random', seed=a.seed)
     extractor = open_extractor(*a.features or [p.features], device=state.device)
     p = replace(p, features=extractor.name)
     # all sets are opened before work begins
-    opened = [open_generated(o, a, p.n_clips or len(files)) for o in a.generated]
+    opened = [open_generated(o, a, p.n_clips or n) for o in a.generated]
     names = [o.dit.name if isinstance(o, SampledClips) else Path(k).name for k,o in zip(a.generated, opened)]
     sets = dict(zip(names, opened))
     if len(sets)<len(names): raise ValueError(f'two sets have one name ({", ".join(names)}): rename a folder')
@@ -414,8 +433,9 @@ def run_eval_generated(
     t,h,w = opened[0].clip
     if h!=w: raise ValueError(f'{names[0]} holds clips of {h}x{w}: sets are compared at square sizes')
     if not paper: p = replace(p, frames=t, size=h, feature_frames=t)
+    if a.synthetic: p = replace(p, clips='drawn')
     Path(a.results).mkdir(parents=True, exist_ok=True)
-    rows = compare_sets(sets, EvalClips.of(p, files), a.results, p, extractor, a.batch, a.workers,
-                        state.is_main_process)
+    rows = compare_sets(sets, real_clips(a, p), a.results, p, extractor, a.batch, a.workers,
+                        state.is_main_process, a.name)
     if not state.is_main_process: return
     print_rows(a, rows, sets_table, p, sets_table(rows), *(f'note: {o}' for o in sets_notes(rows)))

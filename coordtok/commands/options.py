@@ -316,12 +316,15 @@ VERBS = {
         '--scale': dict(choices=['toy','small','paper'], default='toy',
                         help='size of models, clips and budgets; small and paper print commands and check '
                              'them'),
-        '--only': dict(default='*', metavar='GLOB', help='names of experiments or of their arms'),
+        '--only': dict(default='*', metavar='GLOB',
+                       help='names of experiments, of their arms, or of measurements'),
         '--list': dict(action='store_true',
                        help='print the commands and which are done; run and check nothing'),
         '--pool': dict(help='folder of real videos, for the experiments that need them'),
         '--holdout': dict(nargs='+', metavar='GLOB', default=['*0.*','*5.*'],
                           help='names of files in the pool to measure on, not to train on'),
+        '--test': dict(metavar='FOLDER', help='real videos that nothing was trained on, for the measurements '
+                                              'that need some'),
         '--runs': dict(default='runs/experiments', help='folder for checkpoints'),
         '--results': dict(default='data/results', help='folder for rows')},
     'prepare': {
@@ -332,7 +335,10 @@ VERBS = {
         '--check': dict(action='store_true', help='read every file'),
         '--json': {}},
     'eval': {
-        'data': dict(nargs='+'),
+        'data': {},
+        '--synthetic': dict(type=at_least(1), metavar='N',
+                            help='in place of files, draw that many clips, which no training draws'),
+        **DRAW,
         '--model': SHARED['--tokenizer'],
         '--tokenizer': dict(action='append', metavar='NAME', default=None,
                             help='in place of --model, and as often as wanted, for one table: tiny, '
@@ -353,7 +359,7 @@ VERBS = {
         '--batch': dict(help='clips a device encodes and decodes at once'),
         '--workers': dict(help='processes that read clips, for each device'),
         '--results': dict(default='data/results'),
-        '--name': dict(help='name of the row (default: made from the model and the refinement)'),
+        '--name': dict(help='name of the row, where there is one (default: made from what is measured)'),
         '--keep': dict(metavar='FILE', help='file for the numbers of every clip, a JSON line each'),
         '--json': {}},
     'latents': {
@@ -642,6 +648,10 @@ def check_files(
     a:argparse.Namespace,  # Parsed options
 ):
     "Raise a `ValueError` where `input` or `output` cannot be meant, before anything heavy is imported."
+    if a.verb in ('eval','latents') and not a.data and not a.synthetic:
+        raise ValueError(f'there is nothing to {"measure" if a.verb=="eval" else "encode"}: name files, '
+                         'folders '
+                         'or @lists, or draw clips with --synthetic 100')
     if a.verb not in _READS: return
     if a.verb=='info':
         if bool(a.input)+a.system+a.licences!=1:
