@@ -7,6 +7,7 @@
 import argparse
 import ast
 import io
+import multiprocessing
 import os
 import re
 import shutil
@@ -295,26 +296,41 @@ def run_one(path):
     sys.exit(not passed)
 
 
+SERVER = multiprocessing.get_context('forkserver')
+
+
+def run_here(path, log):
+    "Test one notebook in the process that was made for it; what it prints goes into a file."
+    os.setsid()                                   # so that whatever it starts can be stopped with it
+    with open(log, 'wb') as out:
+        for fd in (1, 2): os.dup2(out.fileno(), fd)
+    with open(os.devnull) as nothing: os.dup2(nothing.fileno(), 0)
+    for stream in (sys.stdout, sys.stderr): stream.reconfigure(errors='replace', line_buffering=True)
+    run_one(path)
+
+
 def run_apart(path):
     "Test one notebook in a process of its own; return (path, passed, skipped, seconds, output)."
     start = time.time()
-    env = os.environ | {'IN_TEST': '1', 'OMP_NUM_THREADS': str(THREADS), 'MPLBACKEND': 'agg', 'PYTHONUNBUFFERED': '1'}
-    child = subprocess.Popen([sys.executable, __file__, '--one', path], env=env, stdin=subprocess.DEVNULL, text=True, errors='replace',
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    try: text, _ = child.communicate(timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        text = child.communicate()[0] + f'\nstopped after {TIMEOUT} s'
+    with tempfile.TemporaryDirectory() as d:
+        log = Path(d)/'log'
+        child = SERVER.Process(target=run_here, args=(path, log))
+        child.start()
+        child.join(TIMEOUT)
+        late = child.exitcode is None
+        if late:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.join()
+        text = log.read_text(errors='replace') if log.exists() else ''
+    if late: text += f'\nstopped after {TIMEOUT} s'
     text = re.sub(r'\x1b\[[\d;]*m', '', text)  # colours
-    return path, child.returncode == 0, len(re.findall(r'^SKIPPED', text, re.M)), time.time() - start, text
+    return path, child.exitcode == 0, len(re.findall(r'^SKIPPED', text, re.M)), time.time() - start, text
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--notebooks', nargs='*', type=Path, help='also test these notebooks, or all')
-    parser.add_argument('--one', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.one: run_one(args.one.resolve())
     start, failed, skipped = time.time(), [], 0
     for check in CHECKS:
         try: wrong = check()
@@ -322,6 +338,9 @@ def main():
         print('\n       '.join([('FAILED ' if wrong else 'ok     ') + check.__doc__, *wrong]), flush=True)
         if wrong: failed.append(check.__name__)
     paths = [] if args.notebooks is None else [p.resolve() for p in args.notebooks] or notebooks()
+    # what every notebook needs is imported once, by a process that does nothing but fork one for each of them
+    os.environ |= {'IN_TEST': '1', 'OMP_NUM_THREADS': str(THREADS), 'MPLBACKEND': 'agg', 'PYTHONUNBUFFERED': '1'}
+    SERVER.set_forkserver_preload(['torch', 'torchvision', 'matplotlib.pyplot', 'av', 'nbdev.test', 'fastcore.test'])
     with ThreadPoolExecutor(WORKERS) as pool:
         for path, passed, n, seconds, text in pool.map(run_apart, paths):
             name = str(path.relative_to(ROOT))

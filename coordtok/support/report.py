@@ -14,7 +14,7 @@ from .check import repo_root
 
 # %% ../../nbs/support/14_report.ipynb #0a6b8390
 def read_rows(
-    pattern:str,                # Names of the rows, such as 'tokens_*'
+    pattern:str,                # Names of the rows, such as 'sizes_*'
     folder:str|Path|None=None,  # Where they are; None: `data/results` of the checkout
 )->dict[str,dict]:              # Rows by name, sorted; none outside a checkout
     "Read recorded rows; where there are none, print a line that begins with `SKIPPED:`."
