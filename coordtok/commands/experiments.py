@@ -162,10 +162,9 @@ def run_of(
 
 _WORLD = '--plain --shapes 1 --hues 1 --variety 0.3 --camera 0 0 0 --motion-speed 0.5'
 _TRANSFORMER = dict(     # what is trained at each scale, and on how it is judged
-    toy=('--model tiny --patch 4 --set width=192 depth=4 heads=3 skip=True rank=128 --amplitude 0.5 --batch '
-         '64 '
-         '--muon-lr 0.03 --adam-lr 0.002 --warmup 50 --precision float32 --threads 1 --tracker none', 600,
-         f'--synthetic 192 {_WORLD} --n 96 --guidance 2 --steps 20'),
+    toy=('--model tiny --patch 4 --set width=192 depth=4 heads=3 skip=True rank=128 --amplitude 0.5 '
+         '--batch 32 --muon-lr 0.03 --adam-lr 0.002 --warmup 50 --precision float32 --threads 1 '
+         '--tracker none', 600, f'--synthetic 192 {_WORLD} --n 96 --guidance 2 --steps 20'),
     small=('--model S --recipe paper', 50_000, '@/data/ucf101/test.txt --clips 2048'),
     paper=('--model L --recipe paper', 600_000, '@/data/ucf101/train.txt --protocol paper'))
 
