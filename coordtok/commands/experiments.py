@@ -84,7 +84,7 @@ EXPERIMENTS = {
     'patience': Experiment(
         'Are planes that are longer in time worse, or slower to learn? (Figure 6, continued)', 'toy',
         {'early': dict(steps=.3), 'base': dict(steps=3), 'double': dict(time=2, steps=3),
-         'fine': dict(time=2, set='enc_patch=4,8,8')},
+         'fine': dict(time=2, set='enc_patch=4,8,8'), 'fine_base': dict(set='enc_patch=4,8,8')},
         ('base', 'early'), 2),
     'samplers': Experiment(
         'Do random patches teach more than whole frames? (Table 4)', 'toy',
