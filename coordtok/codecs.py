@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -126,6 +127,15 @@ def _codec(codec:str)->_Codec:
     return _CODECS[codec]
 
 # %% ../nbs/42_codecs.ipynb #3a04a7ff
+@contextmanager
+def _same_priority():
+    "Give a thread its scheduling back: where it may, as root, SVT-AV1 makes its caller a real-time thread."
+    if not hasattr(os, 'sched_getscheduler'): yield; return               # not Linux: it does no such thing
+    policy,param = os.sched_getscheduler(0),os.sched_getparam(0)
+    try: yield
+    finally:
+        if os.sched_getscheduler(0)!=policy: os.sched_setscheduler(0, policy, param)
+
 def encode_stream(
     clip:Tensor,            # One clip, t h w 3 uint8; odd sides are padded by a pixel
     codec:str,              # As in `codecs_here`
@@ -146,11 +156,12 @@ def encode_stream(
     enc.options = enc.options | asked
     packets = []
     try:
-        for i,f in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(f, 'rgb24')
-            frame.pts = i
-            packets += map(bytes, enc.encode(frame))
-        packets += map(bytes, enc.encode(None))
+        with _same_priority():
+            for i,f in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(f, 'rgb24')
+                frame.pts = i
+                packets += map(bytes, enc.encode(frame))
+            packets += map(bytes, enc.encode(None))
     except av.FFmpegError as e:
         raise ValueError(f'{codec} does not take {t} frames of {h}x{w} at quality {quality}, preset '
                          f'{enc.options["preset"]!r} ({e.strerror})') from None

@@ -135,8 +135,9 @@ def expected_sizes(
     zone = _cosines(cfg).zone
     profile = zone.profile if profile is None else profile
     energy,slots = zone.expected(profile[None])[0],zone(profile[None])[0]
-    size = energy[_candidates(cfg)[slots]].div(16, rounding_mode='floor')
-    size = torch.where(slots<0, size.min(), size).split(_lengths(cfg))
+    # a number that holds no cosine, -1, looks up any candidate and then takes the smallest size
+    size = energy[_candidates(cfg)[slots].clamp(max=len(energy)-1)].div(16, rounding_mode='floor')
+    size = torch.where(slots<0, size[slots>=0].min(), size).split(_lengths(cfg))
     return torch.cat([o-o.max() for o in size]).clamp(min=-_FAR)
 
 def choose_tables(
