@@ -130,7 +130,7 @@ def _layout(cfg:TokConfig)->tuple[Tensor,Tensor,Tensor]:
     law,(cell,groups) = natural_spectrum(cfg.clip),octave_pairs(cfg.clip)
     if cfg.profile: law = law+torch.tensor(cfg.profile)[groups].sum(0)[cell]
     near = tuple(slice(max(64, p)) for p in cfg.plane)
-    roles = choose_roles(2**law[:,*near], cfg.axes, cfg.plane, cfg.features)
+    roles = choose_roles(2**law[(slice(None), *near)], cfg.axes, cfg.plane, cfg.features)
     number,taken = torch.arange(law.numel()).view(law.shape),torch.zeros(law.numel(), dtype=torch.bool)
     homes = []
     for k,(i,j) in cfg.axes.items():

@@ -25,8 +25,6 @@ import numpy as np
 import torch
 import traitlets
 from einops import rearrange
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -644,6 +642,8 @@ def explore_rate(
 
 def _rate_plot(tried:dict)->np.ndarray:
     "Draw bytes against PSNR for what was tried."
+    from matplotlib.backends.backend_agg import FigureCanvasAgg        # only here: it takes long to import
+    from matplotlib.figure import Figure
     fig = Figure(figsize=(2.8,1.92), dpi=100, layout='constrained')
     ax = fig.add_subplot()
     for k,(name,colour) in enumerate((('tokens','blue'), ('AV1','green'))):

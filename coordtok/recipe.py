@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
@@ -208,6 +207,7 @@ def watcher(
         twin.to(tok.device).load_state_dict(weights)
         each = quick_psnr(twin, val[rank::world])
         if out and rank==0:
+            import matplotlib.pyplot as plt              # only here: it takes long to import
             fig = show_pair(val[0], twin.decode(twin.encode(val[0]))[0].cpu())
             save_figure(fig, f'step-{step:08d}', Path(out)/'strips'); plt.close(fig)
         return dict(val=(sum(each), len(each)))

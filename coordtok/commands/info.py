@@ -115,7 +115,7 @@ def system_lines(
     def torch(o):
         build = (f', CUDA {o["cuda"]}' if o['cuda'] else f', HIP {o["hip"]}' if o['hip']
                  else ', built for CPUs')
-        return f'{o["version"]}{build}, {o["threads"]} threads of {o["vectors"]}'
+        return f'{o["version"]}{build}, {o["threads"]} thread{"s"*(o["threads"]!=1)} of {o["vectors"]}'
     def av(o):
         return f'{o["version"]}, reads {" ".join(o["reads"])}, writes {" ".join(o["writes"])}'
     def extras(o):

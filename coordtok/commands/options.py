@@ -467,15 +467,18 @@ def _nearest(word:str, known)->str:
     near = near or difflib.get_close_matches(word, list(known), 1)
     return f': did you mean {" or ".join(near)}?' if near else ''
 
-# options of other programs, and what does the same here
+# options of other programs and verbs; what does the same in a verb that has a certain word, '' for all verbs
 _ELSEWHERE = {
-    '--epochs':'--steps counts optimizer steps',
-    '--frames':'--set clip=16,128,128 makes a model of 16 frames',
-    '--size':'--set clip=128,64,64 makes a model of 64x64 pixels',
-    '--resume':'typing the same command again continues a run',
-    '--device':'CUDA_VISIBLE_DEVICES chooses a GPU, and ACCELERATE_USE_CPU=true the CPU',
-    '--gpu':'a GPU is used where there is one, and accelerate launch uses several',
-    '--output':'the output follows the input, without an option', '--quiet':'redirect the bars: 2> log.txt'}
+    '--epochs':('--steps', '--steps counts optimizer steps'),
+    '--frames':('--set', '--set clip=16,128,128 makes a model of 16 frames'),
+    '--size':('--set', '--set clip=128,64,64 makes a model of 64x64 pixels'),
+    '--from':('--start', '--start counts frames'), '--start':('--from', '--from 0:30 begins at a time'),
+    '--resume':('--out', 'typing the same command again continues a run'),
+    '--device':('', 'CUDA_VISIBLE_DEVICES chooses a GPU, and ACCELERATE_USE_CPU=true the CPU'),
+    '--gpu':('', 'a GPU is used where there is one, and accelerate launch uses several'),
+    '--data':('data', 'files and folders are named without an option'),
+    **dict.fromkeys(('--output','--out','-o'), ('output', 'the output follows the input, without an option')),
+    '--quiet':('', 'redirect the bars: 2> log.txt')}
 
 class Parser(argparse.ArgumentParser):
     "Say in one sentence what is wrong with the words, and which word may have been meant."
@@ -493,7 +496,8 @@ class Parser(argparse.ArgumentParser):
             option = next((o for o in rest if o.startswith('-')), rest[0])
             self.prog = f'coordtok {a.verb}' if hasattr(a, 'verb') else self.prog
             word = option.partition('=')[0]
-            meant = f': {_ELSEWHERE[word]}' if word in _ELSEWHERE else _nearest(word, known)
+            needs,hint = _ELSEWHERE.get(word, ('',''))
+            meant = f': {hint}' if hint and (not needs or needs in known) else _nearest(word, known)
             self.error(f'there is no option {option}{meant}'
                        if option.startswith('-') else f'{" ".join(rest)}: more words than are wanted')
         return a
@@ -712,7 +716,8 @@ def parser()->argparse.ArgumentParser:  # With one subcommand a verb
 # %% ../../nbs/commands/03_options.ipynb #6a6ada3d
 _PYTHON = {'save_tokens':'coordtok encode', 'encode_latents':'coordtok latents', ', or use VideoFolder':'',
            'or set synthetic':'or add --synthetic 100',
-           'pass tok=CoordTok.from_pretrained(folder)':'pass --model FOLDER', 'audio=False':'--no-audio'}
+           'pass tok=CoordTok.from_pretrained(folder)':'pass --model FOLDER',
+           'cannot decode them: load ':'cannot decode them: give --model ', 'audio=False':'--no-audio'}
 
 def in_words(
     message:str,  # Of an error that was raised in Python

@@ -11,7 +11,7 @@ import argparse
 import io
 import json
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from os import PathLike
 from math import prod
@@ -235,6 +235,10 @@ class TokenReader:
     def has_sound(self)->bool:
         "Whether the sound of the film was copied into the file."
         return 'sound' in self.names
+    @property
+    def own_cosines(self)->bool:
+        "Whether each clip chose its own cosines; reads one clip where the numbers are entropy coded."
+        return self.planes(slice(0, 1)).profile is not None if self.coded else 'profile' in self.names
     def planes(self,
         clips:slice=slice(None),  # Which clips: window after window, in each the tiles row by row
     )->Triplane:                  # Their planes, float32
@@ -331,8 +335,13 @@ def describe_file(
         return out|dict(frames=v.frames, rows=v.height, columns=v.width, fps=v.fps,
                         seconds=v.frames/v.fps if v.fps else None, codec=v.codec, rotation=v.rotation)
     (rows,columns),film = f.layout.picture,{}
-    if f.layout.n_tiles>1: film |= dict(tiles=[len(f.layout.tops), len(f.layout.lefts)])
+    if f.layout.n_tiles>1:
+        shared = [piece+a-b for piece,at in zip(f.cfg.clip[1:], (f.layout.tops, f.layout.lefts))
+                  for a,b in zip(at, at[1:])]
+        film |= dict(tiles=[len(f.layout.tops), len(f.layout.lefts)], pixels_shared=min(shared))
     if f.layout.overlap: film |= dict(frames_shared=f.layout.overlap)
+    with suppress(ImportError):                                      # of the entropy coder
+        if f.own_cosines: film |= dict(cosines='own')
     if f.has_sound: film |= dict(bytes_of_sound=f.names['sound'][0])
     if 'times' in f.names: film |= dict(rate='variable')
     return out|dict(frames=f.frames, rows=rows, columns=columns, fps=f.fps, seconds=f.seconds,

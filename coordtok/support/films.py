@@ -49,10 +49,11 @@ def picture_size(
     "Choose the size of a picture; a `ValueError` says that it is smaller than the model's."
     if size is None: return tuple(tile)
     if isinstance(size, int): size = [size*s//min(shape) for s in shape]
+    asked = min(size)
     rows,cols = (s-s%2 if s!=t else s for s,t in zip(size, tile))
     if rows<tile[0] or cols<tile[1]:
         least = max(tile)
-        raise ValueError(f'size={min(rows, cols)} is less than the {tile[0]}x{tile[1]} of the model: give '
+        raise ValueError(f'size={asked} is less than the {tile[0]}x{tile[1]} of the model: give '
                          f'{least} or more, or leave it out')
     return rows,cols
 

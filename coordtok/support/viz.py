@@ -12,26 +12,28 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from einops import rearrange
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from .check import repo_root
 from .store import replacing
 from .video import write_clip
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # %% ../../nbs/support/07_viz.ipynb #50167655
 PALETTE = dict(blue='#0072B2', orange='#E69F00', green='#009E73', red='#D55E00', purple='#CC79A7',
                sky='#56B4E9', ink='#333333')
 
 @contextmanager
-def style() -> Iterator[None]: # For the length of a `with` block
-    "Apply the project's colours, sizes and thin lines."
+def style() -> Iterator:      # A context that gives `matplotlib.pyplot`
+    "Apply the project's colours, sizes and thin lines for the length of a `with` block."
+    import matplotlib.pyplot as plt                    # only here: it takes long to import
     ink = PALETTE['ink']
     rc = {'figure.dpi': 80, 'savefig.dpi': 100, 'figure.titlesize': 9, 'font.size': 9, 'axes.titlesize': 9,
           'axes.titlepad': 3, 'axes.spines.top': False, 'axes.spines.right': False, 'axes.edgecolor': ink,
@@ -41,7 +43,7 @@ def style() -> Iterator[None]: # For the length of a `with` block
     # `rc_context` would also undo what loading a notebook's backend sets
     saved = {k: plt.rcParams[k] for k in rc}
     plt.rcParams.update(rc)
-    try: yield
+    try: yield plt
     finally: plt.rcParams.update(saved)
 
 # %% ../../nbs/support/07_viz.ipynb #0a8bd73d
@@ -84,16 +86,16 @@ def show_strip(
     clip:Tensor,                 # t h w 3, uint8 or float in [-1, 1]
     n:int=8,                     # Frames to show, evenly spaced from first to last
     title:str|None=None,         # Above the strip
-    ax:Axes|None=None,           # Where to draw; a new figure without one
+    ax:'Axes|None'=None,         # Where to draw; a new figure without one
     frames:Sequence|None=None,   # True numbers (or names) of the clip's frames; 0, 1, 2 ... without them
-) -> Axes:                       # The axis drawn on
+) -> 'Axes':                     # The axis drawn on
     "Draw `n` frames side by side; raises `ValueError` for what is no clip, or a wrong number of `frames`."
     pixels = _frames(clip)
     names = range(len(pixels)) if frames is None else np.asarray(frames).tolist()
     if len(names) != len(pixels):
         raise ValueError(f'expected {len(pixels)} names in frames, got {len(names)}')
     strip,shown = _lay_out(pixels, n)
-    with style():
+    with style() as plt:
         width,step = _width(strip, len(shown)), strip.shape[1] / len(shown)
         ax = ax or plt.figure(figsize=(width, width * strip.shape[0] / strip.shape[1] + 0.4),
                               layout='tight').add_subplot()
@@ -112,7 +114,7 @@ def show_strips(
     titles:Sequence[str],        # One for each clip
     n:int=8,                     # Frames to show
     frames:Sequence|None=None,   # As in `show_strip`
-) -> Figure:                     # One strip a clip
+) -> 'Figure':                   # One strip a clip
     "Draw clips as aligned strips; raises `ValueError` where lengths differ or titles are missing."
     lengths = {len(c) if c.ndim == 4 else c.shape[1] for c in clips}
     if len(lengths) != 1: raise ValueError(f'expected clips of one length, got {sorted(lengths)} frames')
@@ -120,7 +122,7 @@ def show_strips(
     strips,shown = zip(*(_lay_out(_frames(c), n) for c in clips))
     width = max(_width(s, len(shown[0])) for s in strips)
     heights = [width * s.shape[0] / s.shape[1] + 0.2 for s in strips]
-    with style():
+    with style() as plt:
         fig,axs = plt.subplots(len(clips), figsize=(width, sum(heights) + 0.25), layout='tight',
                                height_ratios=heights, squeeze=False)
         for ax,clip,title in zip(axs[:, 0], clips, titles): show_strip(clip, n, title, ax, frames)
@@ -135,7 +137,7 @@ def show_pair(
     titles:Sequence[str]=('input', 'reconstruction'),  # One for each strip
     error:bool=False,                                  # Add the absolute difference, four times enlarged
     frames:Sequence|None=None,                         # As in `show_strip`
-) -> Figure:                                           # Two or three strips
+) -> 'Figure':                                         # Two or three strips
     "Draw a clip over its reconstruction; raises `ValueError` where their shapes differ."
     a,b = _frames(clip), _frames(recon)
     if a.shape != b.shape: raise ValueError(f'expected two clips of one shape, got {a.shape} and {b.shape}')
@@ -148,7 +150,7 @@ def show_slices(
     clip:Tensor,         # t h w 3
     row:int|None=None,   # Where to cut for the yt picture; the middle without it
     col:int|None=None,   # Where to cut for the xt picture; the middle without it
-) -> Figure:             # One frame, the yt cut and the xt cut
+) -> 'Figure':           # One frame, the yt cut and the xt cut
     "Cut a clip along time, as its yt and xt planes see it."
     frames = _frames(clip)
     t,h,w,_ = frames.shape
@@ -156,7 +158,7 @@ def show_slices(
     x,y,time = 'x (row)', 'y (column)', 't (frame)'
     cuts = ((f'frame {t // 2}', y, x, frames[t // 2]), (f'yt: row {row}', y, time, frames[:, row]),
             (f'xt: column {col}', x, time, frames[:, :, col]))
-    with style():
+    with style() as plt:
         fig,axs = plt.subplots(1, 3, figsize=(7.2, 2.6), layout='tight')
         for ax,(name,across,down,image) in zip(axs, cuts):
             ax.imshow(image, aspect='equal' if ax is axs[0] else 'auto', interpolation='nearest')
@@ -224,17 +226,17 @@ def _montage(plane:Tensor) -> np.ndarray:
 # %% ../../nbs/support/07_viz.ipynb #296b2fe6
 def show_plane(
     plane:Tensor,                       # Features, h w f
-    ax:Axes|None=None,                  # Where to draw; a new figure without one
+    ax:'Axes|None'=None,                # Where to draw; a new figure without one
     title:str|None=None,                # Above the picture
     channels:bool=False,                # One grey tile a channel in place of colours
     period:tuple[int,int]|None=None,    # Rows, columns of a sub-embedding: see above
-) -> Axes:                              # The axis drawn on
+) -> 'Axes':                            # The axis drawn on
     "Draw a feature plane as a picture; raises `ValueError` for another number of axes or a wrong `period`."
     if plane.ndim != 3: raise ValueError(f'expected a plane (h w f), got {tuple(plane.shape)}')
     if period and any(s % p for s,p in zip(plane.shape, period)):
         raise ValueError(f'plane {tuple(plane.shape[:2])} is not a multiple of period={tuple(period)}')
     image = _montage(plane) if channels else plane_colours(plane, period)
-    with style():
+    with style() as plt:
         width = min(6.4, 2.4 * image.shape[1] / image.shape[0])
         ax = ax or plt.figure(figsize=(width, width * image.shape[0] / image.shape[1] + 0.3),
                               layout='tight').add_subplot()
@@ -251,12 +253,12 @@ def show_planes(
     title:str|None=None,                    # Above the three
     channels:bool=False,                    # Grey tiles in place of colours
     period:tuple[int,int,int]|None=None,    # Tokens of a sub-embedding along t, x, y, as in `show_plane`
-) -> Figure:                                # Three pictures
+) -> 'Figure':                              # Three pictures
     "Draw the three planes of one clip; raises `ValueError` unless there are three of them (b h w f)."
     if len(planes) != 3 or any(p.ndim != 4 for p in planes):
         raise ValueError(f'expected three planes (b h w f), got {[tuple(p.shape) for p in planes]}')
     long = dict(t='t (time)', x='x (rows)', y='y (columns)')
-    with style():
+    with style() as plt:
         fig,axs = plt.subplots(1, 3, figsize=(7.2, 3), layout='tight')
         for ax,plane,(name,down,across) in zip(axs, planes,
                                                (('xy', 'x', 'y'), ('yt', 't', 'y'), ('xt', 't', 'x'))):
@@ -275,7 +277,7 @@ def show_index(
     grid:tuple[int,int,int],       # Patches along time, rows, columns
     n:int=6,                       # Moments to show as masks, in rows of six
     title:str|None=None,           # Above the block
-) -> Figure:                       # The block and `n` masks
+) -> 'Figure':                     # The block and `n` masks
     "Draw which patches are sampled; raises `ValueError` for a wrong shape or an index outside the grid."
     if index.ndim != 2 or index.shape[1] != 3:
         raise ValueError(f'expected an index (n 3), got {tuple(index.shape)}')
@@ -285,7 +287,7 @@ def show_index(
     shown = torch.linspace(0, grid[0] - 1, min(n, grid[0])).round().long().tolist()
     cols,rows = min(6, len(shown)), -(-len(shown) // 6)
     width,height = 3.2 + 0.9 * cols, max(2.4, 0.2 + 1.1 * rows)
-    with style():
+    with style() as plt:
         fig = plt.figure(figsize=(width, height))
         _block(fig.add_axes((0, 0.5 - 1.2 / height, 3 / width, 2.4 / height), projection='3d'), index, grid,
                title)
@@ -301,7 +303,7 @@ def show_index(
     return fig
 
 # %% ../../nbs/support/07_viz.ipynb #5df05e34
-def _block(ax:Axes, index:Tensor, grid:tuple[int,int,int], title:str|None) -> None:
+def _block(ax:'Axes', index:Tensor, grid:tuple[int,int,int], title:str|None) -> None:
     "Draw the sampled patches as points in space: time to the right, rows downwards."
     t,x,y = index.T
     ax.scatter(t, y, x, s=8, color=PALETTE['blue'], alpha=0.6, linewidths=0)
@@ -319,14 +321,14 @@ def show_curve(
     x:str='step',              # Key of the position; numbers are counted from 0
     label:str|None=None,       # In the legend
     smooth:float=0.,           # Weight of the past in an exponential average, 0 to below 1
-    ax:Axes|None=None,         # Where to draw; a new figure without one
-) -> Axes:                     # The axis drawn on
+    ax:'Axes|None'=None,       # Where to draw; a new figure without one
+) -> 'Axes':                   # The axis drawn on
     "Draw a training curve; raises `ValueError` where there is nothing to draw."
     rows = [v if isinstance(v, dict) else {x: i, y: float(v)} for i,v in enumerate(values)]
     rows = [r for r in rows if r.get(y) is not None]
     if not rows: raise ValueError(f'no values of {y!r} to draw: give numbers, or rows with that key')
     at,raw = [r.get(x, i) for i,r in enumerate(rows)], [float(r[y]) for r in rows]
-    with style():
+    with style() as plt:
         ax = ax or plt.figure(figsize=(6.4, 3.0), layout='tight').add_subplot()
         line, = ax.plot(at, _average(raw, smooth), label=label)
         if smooth: ax.plot(at, raw, color=line.get_color(), alpha=0.25, lw=0.8, zorder=0)
@@ -346,7 +348,7 @@ def _average(values:list[float], smooth:float) -> list[float]:
 
 # %% ../../nbs/support/07_viz.ipynb #d07b4afe
 def save_figure(
-    fig:Figure|Axes,               # What to save; an axis stands for its figure
+    fig:'Figure|Axes',             # What to save; an axis stands for its figure
     name:str,                      # File name without the ending
     folder:str|Path|None=None,     # Where; `figures` of the repository without it
 ) -> Path:                         # The PNG file
@@ -359,6 +361,5 @@ def save_figure(
         folder = root / 'figures'
     path = Path(folder) / f'{name.removesuffix(".png")}.png'
     path.parent.mkdir(parents=True, exist_ok=True)
-    fig = fig if isinstance(fig, Figure) else fig.figure
-    with replacing(path) as part: fig.savefig(part, format='png', dpi=100, bbox_inches='tight')
+    with replacing(path) as part: fig.figure.savefig(part, format='png', dpi=100, bbox_inches='tight')
     return path
