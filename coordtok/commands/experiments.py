@@ -317,6 +317,10 @@ def measurements_left(
             for k,m in MEASUREMENTS.items() if fnmatch(k, only)
             and not any(Path(results).glob(f'{m.rows}.json'))}
 
+def _trained(words:Sequence[str])->bool:
+    "Tell whether the model of a training is there."
+    return words[0].startswith('train') and (Path(words[words.index('--out')+1])/'model').exists()
+
 def _start(what:str, *commands:Sequence[str], before:str='')->int:
     "Run commands one after the other; give the exit code of the first that fails."
     for words in commands:
@@ -375,7 +379,8 @@ def run_experiments(
         left = [r for r in left if r not in apart]
     left = with_models(left, pool=a.pool or 'videos', holdout=a.holdout, runs=a.runs)
     for k,r in enumerate(left, 1):
-        if code := _start(r.name, *r.before, r.words, before=f'{k} of {len(left)}: '): return code
+        todo = [o for o in r.before if not _trained(o)]
+        if code := _start(r.name, *todo, r.words, before=f'{k} of {len(left)}: '): return code
         print(state_of(runs, a.results), flush=True)
     for k,words in measured.items():
         if not words: print(f'{k} needs real videos and is left out: name a folder with --test my_videos/')
