@@ -302,6 +302,7 @@ SERVER = multiprocessing.get_context('forkserver')
 def run_here(path, log):
     "Test one notebook in the process that was made for it; what it prints goes into a file."
     os.setsid()                                   # so that whatever it starts can be stopped with it
+    multiprocessing.set_start_method(None, force=True)      # the usual one: a forked server hands on its own
     with open(log, 'wb') as out:
         for fd in (1, 2): os.dup2(out.fileno(), fd)
     with open(os.devnull) as nothing: os.dup2(nothing.fileno(), 0)

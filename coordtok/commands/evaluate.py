@@ -248,7 +248,10 @@ def compare_files(
         return [measure_rival(rival, c, net, extractor, about=known(k, c)) for k,c in zip(numbers, clips)]
     def means(rows, left):
         rows = [{k:v for k,v in r.items() if k not in ('clip','file','start')} for r in rows]
-        return summarise(rival.name, rows, extractor)|dict(left_out=left, protocol=protocol.row(), **settings)
+        each = {k: [r[k] for r in rows]
+                for k in ('psnr','clip_dynamics','clip_frequency')} if len(rows)<=100 else None
+        return summarise(rival.name, rows, extractor)|dict(each=each, left_out=left, protocol=protocol.row(),
+                                                          **settings)
     return each_clip(several, means, data, folder, settings, 1, workers, progress, None, save)
 
 # %% ../../nbs/commands/01_evaluate.ipynb #58160996
