@@ -141,7 +141,7 @@ def build_app(
 def run_app(
     a:argparse.Namespace,  # Parsed options: `clip`, `model`, `port`, `host` and `browser`
 ):
-    "Show the explorers as a web page in a browser: drag, paint, and see what the planes answer."
+    "Show the explorers in a browser: drag, paint, see what the planes answer (pip install 'coordtok[app]')."
     if a.clip is not None and not Path(a.clip).is_file():
         raise ValueError(f'{a.clip} is no file: name a video')
     build_app(a.clip, a.model).launch(a.port, a.host, a.browser)
