@@ -31,7 +31,7 @@ from .commands.films import decoder_bar, load_model, refine_bar
 from .commands.tokens import save_tokens
 from coordtok.commands.evaluate import (KnownClips, compare_files, evaluate_files, file_name,
     print_rows, weights_of)
-from .commands.generate import data_named, real_clips, run_eval_generated
+from .commands.generate import data_named, clips_to_measure, run_eval_generated
 from .commands.options import check_folder, check_output, check_table, load_tokenizer, main
 from .commands.bench import BENCHES, run_bench
 from .commands.bench_generate import GENERATION_BENCHES
@@ -80,7 +80,7 @@ def run_eval(
     tok = load_tokenizer(a.model).to(state.device)
     if not all(w.isfinite().all() for w in tok.state_dict().values()):
         raise ValueError(f'{a.model} has weights that are not finite: train or download it again')
-    data,start = real_clips(a, tok.cfg),time.perf_counter()
+    data,start = clips_to_measure(a, tok.cfg),time.perf_counter()
     name = a.name or f'eval_{tok.name}{"_own" if a.own else ""}_refine{a.refine}'
     old = Path(a.results)/f'{name}.json'
     asked = dict(data_named(a), clips=a.clips, seed=a.seed, refine=a.refine,
@@ -113,7 +113,7 @@ def _compare(a:argparse.Namespace):
     extractor = open_extractor(*a.features or [p.features], device=state.device)
     p,known = replace(p, features=extractor.name),KnownClips(extractor)
     if a.synthetic: p = replace(p, clips='drawn')
-    data = real_clips(a, p)
+    data = clips_to_measure(a, p)
     digest,rows = data.fingerprint()['digest'],[]
     for rival in rivals:
         name = 'compare_'+file_name(rival.name, p.stamp, digest[:8])

@@ -177,14 +177,12 @@ def _generation(arm:str, seed:int, scale:str, runs:str, results:str)->Run:
         t,s = (round(x*sizes.get(k, 1)) for k,x in (('time', b.time), ('space', b.space)))
         needs,planes = '',f'{runs}/generation_{t}x{s}'
         made = [f'train --synthetic 100 --profile 100 --val-synthetic 12 {_WORLD} --steps 1 --warmup 20 '
-                '--set '
-                f'clip={",".join(map(str, b.clip))} enc_patch={",".join(map(str, b.enc_patch))} '
+                f'--set clip={",".join(map(str, b.clip))} enc_patch={",".join(map(str, b.enc_patch))} '
                 f'plane={t},{s},{s} subs={t//2},{s//2},{s//2} {_COSINES} enc_layers=0 dec_layers=1 '
                 f'enc_width=64 dec_width=64 enc_heads=1 dec_heads=1 --precision float32 --tracker none '
                 f'--out {planes}/tokenizer',
                 f'latents --synthetic 1200 --mirror {_WORLD} --tokenizer {planes}/tokenizer/model '
-                '--precision '
-                f'float32 --out {planes}/latents']
+                f'--precision float32 --out {planes}/latents']
         tok = f'{planes}/tokenizer/model'
     else:
         same = next(k for k,o in EXPERIMENTS['sizes'].arms.items() if o==sizes)

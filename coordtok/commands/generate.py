@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['folder_labels', 'open_entries', 'run_latents', 'open_sets', 'start_dit', 'run_train_dit', 'finish_dit', 'check_ask',
            'load_pair', 'pick_classes', 'timed_clips', 'sampling_advice', 'name_above', 'class_names', 'run_generate',
-           'real_clips', 'data_named', 'open_generated', 'run_eval_generated']
+           'clips_to_measure', 'data_named', 'open_generated', 'run_eval_generated']
 
 # %% ../../nbs/commands/05_generate.ipynb #dcb88b59
 import argparse
@@ -42,8 +42,7 @@ from ..latents import FileEntries, LatentSet, SyntheticEntries, encode_latents, 
 from ..generate import (GenConfig, class_ids, clip_stream, dit_recipe,
     fit_dit, new_dit, tile_clips)
 from .evaluate import (DrawnClips, EvalClips, SampledClips, TensorClips, compare_sets,
-                                        file_set,
-    print_rows, sets_notes, sets_table)
+    file_set, print_rows, sets_notes, sets_table)
 from .train import disk_of, steps_done, time_left
 from .memory import dit_memory, memory_advice
 from .options import (MOST_CLIPS, check_folder, check_output, check_table, config_given,
@@ -361,15 +360,15 @@ def run_generate(
               + (f' to {_single(a, names, a.n-1, tensor).name}, {a.n} files' if a.n>1 else ''))
 
 # %% ../../nbs/commands/05_generate.ipynb #a4149fe4
-def real_clips(
+def clips_to_measure(
     a:argparse.Namespace,      # Parsed options: `data`, `synthetic`, `clips`, `seed` and those of `DRAW`
     of:Protocol|TokConfig,     # Its `clip`: frames, rows and columns; a protocol also says which windows
 )->EvalClips|DrawnClips:       # What is measured on
     "Find the clips of a command; a `ValueError` or a `VideoError` says why there are none."
     draw = drawn_as(a)
     if a.synthetic and (a.data or a.clips):
-        raise ValueError('--synthetic draws clips in place of files: leave out '+('the files' if a.data
-            else '--clips'))
+        other = 'the files' if a.data else '--clips'
+        raise ValueError(f'--synthetic draws clips in place of files: leave out {other}')
     if a.synthetic: return DrawnClips(a.synthetic, of.clip, a.seed, **draw)
     if isinstance(of, Protocol): return EvalClips.of(of, video_files(a.data))
     return EvalClips(video_files(a.data), of, a.clips, a.seed)
@@ -435,7 +434,7 @@ def run_eval_generated(
     if not paper: p = replace(p, frames=t, size=h, feature_frames=t)
     if a.synthetic: p = replace(p, clips='drawn')
     Path(a.results).mkdir(parents=True, exist_ok=True)
-    rows = compare_sets(sets, real_clips(a, p), a.results, p, extractor, a.batch, a.workers,
+    rows = compare_sets(sets, clips_to_measure(a, p), a.results, p, extractor, a.batch, a.workers,
                         state.is_main_process, a.name)
     if not state.is_main_process: return
     print_rows(a, rows, sets_table, p, sets_table(rows), *(f'note: {o}' for o in sets_notes(rows)))

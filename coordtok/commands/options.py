@@ -654,8 +654,7 @@ def check_files(
     "Raise a `ValueError` where `input` or `output` cannot be meant, before anything heavy is imported."
     if a.verb in ('eval','latents') and not a.data and not a.synthetic:
         raise ValueError(f'there is nothing to {"measure" if a.verb=="eval" else "encode"}: name files, '
-                         'folders '
-                         'or @lists, or draw clips with --synthetic 100')
+                         'folders or @lists, or draw clips with --synthetic 100')
     if a.verb not in _READS: return
     if a.verb=='info':
         if bool(a.input)+a.system+a.licences!=1:
